@@ -1,0 +1,24 @@
+"""Refusals that people and programs can act on."""
+
+__all__ = ["DomainError", "HistoryBypassError", "NotPermittedError"]
+
+
+class DomainError(Exception):
+    """Something the domain refuses. The message says what, why and what to do; `code` is stable for programs."""
+
+    code = "refused"
+    http_status = 409
+
+
+class NotPermittedError(DomainError):
+    """The actor lacks the permission this act needs."""
+
+    code = "not_permitted"
+    http_status = 403
+
+
+class HistoryBypassError(DomainError):
+    """A bulk write would have changed governed rows without leaving a history row."""
+
+    code = "history_bypass"
+    http_status = 500

@@ -1,0 +1,47 @@
+"""`record()`: write down an act in the transaction of the act itself."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db import models
+
+from accounts.acting import Actor, current
+from audit.models import Event
+
+__all__ = ["record", "reference"]
+
+
+def reference(instance: models.Model) -> str:
+    """Return how the record names a row: `app.model:key`. A string, because the record outlives rows."""
+    return f"{instance._meta.label_lower}:{instance.pk}"
+
+
+def record(
+    action: str,
+    object_ref: str | models.Model,
+    *,
+    digest: str = "",
+    actor: Actor | None = None,
+    reason: str | None = None,
+    team_id: UUID | None = None,
+    facts: dict[str, Any] | None = None,
+) -> Event:
+    """Insert one event; actor, reason and request id come from `accounts.acting` unless given.
+
+    `facts` are plain JSON without personal text. Runs in the caller's transaction: no act without its event.
+    """
+    acting = current()
+    actor = actor or acting.actor
+    ref = object_ref if isinstance(object_ref, str) else reference(object_ref)
+    return Event.objects.create(
+        actor=actor.name,
+        actor_kind=actor.kind,
+        actor_user_id=actor.user_id,
+        action=action,
+        object_ref=ref,
+        team_id=team_id,
+        digest=digest,
+        reason=acting.reason if reason is None else reason,
+        request_id=acting.request_id,
+        facts=facts or {},
+    )

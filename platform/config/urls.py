@@ -1,0 +1,26 @@
+"""Every address of the platform."""
+
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from console.health import healthz, metrics, readyz
+
+__all__ = ["urlpatterns"]
+
+urlpatterns = [
+    path("admin/django-rq/", include("django_rq.urls")),
+    path("admin/", include("console.urls")),
+    path("admin/", admin.site.urls),
+    path("api/v1/", include("episodes.api.urls")),
+    path("api/v1/", include("proposals.api.urls")),
+    path("api/v1/", include("evals.api.urls")),
+    path("api/v1/", include("releases.api.urls")),
+    path("api/v1/", include("lessons.api.urls")),
+    path("api/v1/", include("harness.api.urls")),
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("healthz", healthz, name="healthz"),
+    path("readyz", readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
+]

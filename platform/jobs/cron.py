@@ -1,0 +1,21 @@
+"""Read by `manage.py rqcron jobs.cron`: one entry per line of `settings.SCHEDULE`."""
+
+from django.conf import settings
+from rq import cron
+
+from jobs.schedule import run_scheduled
+
+__all__: list[str] = []
+
+for _name, _interval_s in settings.SCHEDULE:
+    cron.register(
+        run_scheduled,
+        queue_name="clock",
+        args=(_name,),
+        interval=_interval_s,
+        job_timeout=max(60, 4 * _interval_s),
+        result_ttl=0,
+        ttl=2 * _interval_s,
+        failure_ttl=60,
+        name=_name,
+    )

@@ -1,0 +1,177 @@
+"""The one door to RQ: declare a job, enqueue it, run it."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import django_rq
+from django.db import DatabaseError, IntegrityError, close_old_connections, connection, transaction
+from django.utils.module_loading import import_string
+from redis.exceptions import RedisError
+from rq.exceptions import DuplicateJobError
+
+from accounts.acting import MACHINE, Actor, acting, current
+from accounts.exceptions import DomainError
+from accounts.ids import uuid7
+from jobs.models import Task
+
+__all__ = ["Job", "enqueue", "job", "ring", "run_task"]
+
+logger = logging.getLogger("jobs")
+
+MAX_ATTEMPTS = 5
+LEASE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A function that a worker may run: queue and timeout are said where it is defined."""
+
+    function: Callable[..., None]
+    queue: str
+    timeout_s: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.function.__module__}.{self.function.__name__}"
+
+    def __call__(self, *arguments: Any) -> None:
+        self.function(*arguments)
+
+
+def job(*, queue: str = "default", timeout_s: int = 300) -> Callable[[Callable[..., None]], Job]:
+    """Declare a job. Its arguments are ids and plain JSON; its docstring says why a repeat is harmless."""
+
+    def declare(function: Callable[..., None]) -> Job:
+        return Job(function=function, queue=queue, timeout_s=timeout_s)
+
+    return declare
+
+
+def enqueue(what: Job, *arguments: Any, key: str = "") -> None:
+    """Write down that `what` must run, in the caller's transaction, and ring the worker after its commit.
+
+    With a `key`, a second call while the first still waits adds nothing. Losing Redis loses nothing: the
+    reconciler rings again.
+    """
+    now = current()
+    task = Task(
+        id=uuid7(),
+        name=what.name,
+        key=key,
+        arguments=list(arguments),
+        queue=what.queue,
+        actor=_actor_as_json(now.actor),
+        reason=now.reason,
+        request_id=now.request_id,
+    )
+    created = Task.objects.bulk_create([task], ignore_conflicts=True)
+    transaction.on_commit(partial(ring, created[0].pk, what.queue, 0, what.timeout_s), robust=True)
+
+
+def ring(task_id: UUID, queue: str, attempt: int, timeout_s: int) -> None:
+    """Tell a worker that a task waits. Never raises: the row is the truth, the reconciler repeats lost rings."""
+    try:
+        django_rq.get_queue(queue, commit_mode="auto").enqueue(
+            "jobs.queue.run_task",
+            str(task_id),
+            job_id=f"task-{task_id}-{attempt}-{uuid7().hex[-6:]}",
+            job_timeout=timeout_s + 10,
+            result_ttl=0,
+            failure_ttl=600,
+        )
+    except DuplicateJobError:
+        logger.debug("task.rung_already", extra={"task": str(task_id)})
+    except RedisError as error:
+        logger.warning("task.ring_lost", extra={"task": str(task_id), "error": type(error).__name__})
+
+
+def run_task(task_id: str) -> None:
+    """Claim the task and run its job as the actor who asked for it. Running a finished task does nothing.
+
+    A refusal of the domain ends the task with its sentence; a crash puts it back, later each time, up to
+    `MAX_ATTEMPTS`.
+    """
+    task = Task.objects.filter(pk=task_id).first()
+    if task is None or not _claim(task):
+        return
+    what: Job = import_string(task.name)
+    try:
+        with _heartbeat(task), acting(_actor_from_json(task.actor), reason=task.reason, request_id=task.request_id):
+            what(*task.arguments)
+    except DomainError as refusal:
+        logger.info("task.refused", extra={"task": str(task), "refusal": str(refusal)})
+        task.finish(error=f"refused: {refusal}")
+    except Exception as error:  # the job runner is the edge where every crash is caught
+        logger.exception("task.crashed", extra={"task": str(task)})
+        if connection.needs_rollback or not connection.is_usable():
+            connection.close()
+        _after_crash(task, error)
+    else:
+        task.finish()
+    if task.key:
+        _ring_next(task)
+
+
+def _claim(task: Task) -> bool:
+    try:
+        with transaction.atomic():
+            return task.claim(LEASE_S)
+    except IntegrityError:  # another worker claimed a task with the same key in the same moment
+        return False
+
+
+def _after_crash(task: Task, error: Exception) -> None:
+    sentence = f"{type(error).__name__}: {error}"[:2_000]
+    if task.attempts >= MAX_ATTEMPTS:
+        task.finish(error=sentence)
+    else:
+        task.put_back(error=sentence, after_s=2.0**task.attempts)
+
+
+def _ring_next(task: Task) -> None:
+    waiting = Task.objects.due().filter(name=task.name, key=task.key).first()
+    if waiting:
+        ring(waiting.pk, waiting.queue, waiting.attempts, import_string(waiting.name).timeout_s)
+
+
+@contextmanager
+def _heartbeat(task: Task) -> Iterator[None]:
+    """Renew the lease from a thread of its own while the job runs; a killed process simply stops renewing."""
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(LEASE_S / 3):
+            try:
+                if not task.renew(LEASE_S):
+                    return
+            except DatabaseError:
+                close_old_connections()
+        connection.close()
+
+    thread = threading.Thread(target=beat, name=f"lease-{task.pk}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=5)
+
+
+def _actor_as_json(actor: Actor) -> dict[str, Any]:
+    plain = {name: str(value) if isinstance(value, UUID) else value for name, value in asdict(actor).items()}
+    plain["scopes"] = sorted(actor.scopes) if actor.scopes is not None else None
+    return plain
+
+
+def _actor_from_json(plain: dict[str, Any]) -> Actor:
+    if not plain:
+        return MACHINE
+    ids = {name: UUID(plain[name]) if plain[name] else None for name in ("user_id", "key_id", "agent_id")}
+    scopes = None if plain["scopes"] is None else frozenset(plain["scopes"])
+    return Actor(kind=plain["kind"], name=plain["name"], scopes=scopes, is_simulated=plain["is_simulated"], **ids)

@@ -1,0 +1,39 @@
+"""Finds work whose doorbell was lost or whose worker died, and rings again."""
+
+from datetime import timedelta
+
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from jobs.models import Task
+from jobs.queue import MAX_ATTEMPTS, ring
+
+__all__ = ["forget_finished", "reconcile"]
+
+RING_AFTER_S = 3.0
+
+
+def reconcile(limit: int = 500) -> int:
+    """Take back abandoned tasks and ring every task that has waited too long; return how many were touched.
+
+    Ringing twice is harmless: the claim decides.
+    """
+    touched = 0
+    for task in Task.objects.abandoned().order_by("lease_until")[:limit]:
+        touched += 1
+        if task.attempts >= MAX_ATTEMPTS:
+            task.finish(error="its worker died on every attempt")
+        else:
+            task.put_back(error="its worker died; the lease ran out", after_s=0)
+    patience = timezone.now() - timedelta(seconds=RING_AFTER_S)
+    for task in Task.objects.due().filter(available_at__lt=patience).order_by("available_at")[:limit]:
+        touched += 1
+        ring(task.pk, task.queue, task.attempts, import_string(task.name).timeout_s)
+    return touched
+
+
+def forget_finished(keep_s: float = 3_600) -> int:
+    """Delete tasks that ended well long ago; failed ones stay until a person looks."""
+    done = Task.objects.filter(state=Task.State.DONE, finished_at__lt=Now() - timedelta(seconds=keep_s))
+    return done.delete()[0]

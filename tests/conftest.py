@@ -1,0 +1,103 @@
+"""The cast and the smallest valid objects every test may use."""
+
+import os
+import re
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+from django.conf import settings
+from rest_framework.test import APIClient
+
+from accounts.acting import MACHINE, acting
+from accounts.models import Membership, Team, User
+from accounts.roles import Role
+from harness.models import Agent, ApiKey
+
+# Only test connections may let a flush through the append-only guard; durability of a test's rows is nobody's concern.
+settings.DATABASES["default"]["OPTIONS"]["options"] = "-c whetstone.test_flush=on -c synchronous_commit=off"
+# Every parallel worker has a Valkey database of its own, and none is the development one.
+_WORKER = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "gw0"))) + 1
+settings.REDIS_URL = re.sub(r"([?&]db=|/)\d+$", rf"\g<1>{_WORKER}", settings.REDIS_URL)
+for _queue in settings.RQ_QUEUES.values():
+    _queue["URL"] = settings.REDIS_URL
+
+DOCUMENT = {
+    "prompt": {"system": "You are the support desk of a shop.", "rules": {"polite": {"position": 10, "text": "Be kind."}}},
+    "tools": {
+        "lookup_order": {
+            "description": "Look an order up.",
+            "parameters": {"type": "object", "properties": {"order_id": {"type": "string"}}, "required": ["order_id"]},
+            "settings": {},
+            "enabled": True,
+        }
+    },
+    "context": {"documents": {}, "retrieval": {"top_k": 3, "min_score": 0.3}},
+}
+
+
+@pytest.fixture(autouse=True)
+def _quick_passwords(settings: SimpleNamespace) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def cast(db: None) -> SimpleNamespace:
+    """Two teams and a person for every role; `outsider` belongs to the other team."""
+    with acting(MACHINE, reason="the cast of a test"):
+        team = Team.objects.create(slug="support-desk", name="Support desk")
+        other_team = Team.objects.create(slug="warehouse", name="Warehouse")
+        people = SimpleNamespace(team=team, other_team=other_team)
+        named = {role.value: role for role in Role}
+        named |= {"second_engineer": Role.ENGINEER, "second_approver": Role.APPROVER}
+        for name, role in named.items():
+            user = User.objects.create_user(username=name, password="correct horse", is_staff=True)
+            Membership.objects.create(user=user, team=team, role=role)
+            setattr(people, name, user)
+        people.outsider = User.objects.create_user(username="outsider", password="correct horse", is_staff=True)
+        for role in Role:
+            Membership.objects.create(user=people.outsider, team=other_team, role=role)
+    return people
+
+
+def make_agent(team: Team, owner: User, slug: str) -> Agent:
+    agent = Agent.objects.create(team=team, owner=owner, slug=slug, name=slug.title(), purpose="Answers customers.")
+    agent.bootstrap(DOCUMENT, by=MACHINE, reason="the first version")
+    return agent
+
+
+@pytest.fixture
+def agent(cast: SimpleNamespace) -> Agent:
+    """An agent of the cast's team, serving version 1."""
+    return make_agent(cast.team, cast.administrator, "shop-desk")
+
+
+@pytest.fixture
+def other_agent(cast: SimpleNamespace) -> Agent:
+    """An agent of the other team."""
+    return make_agent(cast.other_team, cast.outsider, "warehouse-desk")
+
+
+@pytest.fixture
+def agent_key(agent: Agent, cast: SimpleNamespace) -> str:
+    """The secret of a key with every scope an agent's key can have."""
+    scopes = ["harness:read", "episode:write", "outcome:write", "outcome:truth", "state:write", "lesson:write"]
+    _, secret = ApiKey.issue(
+        kind="agent", name="the agent", owner=cast.administrator, agent=agent, scopes=scopes, by=MACHINE
+    )
+    return secret
+
+
+@pytest.fixture
+def api(db: None) -> Callable[[User | str | None], APIClient]:
+    """Return a client acting as a person, as the holder of a key's secret, or as nobody."""
+
+    def client(who: User | str | None = None) -> APIClient:
+        made = APIClient()
+        if isinstance(who, User):
+            made.force_login(who)
+        elif who:
+            made.credentials(HTTP_AUTHORIZATION=f"Bearer {who}")
+        return made
+
+    return client

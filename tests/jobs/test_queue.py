@@ -1,0 +1,205 @@
+import threading
+
+import django_rq
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+from rq import SimpleWorker
+from rq.serializers import JSONSerializer
+
+from accounts.acting import acting, current
+from accounts.exceptions import DomainError
+from jobs import queue as jobs_queue
+from jobs.models import Beat, Task
+from jobs.queue import MAX_ATTEMPTS, enqueue, job, run_task
+from jobs.reconciler import forget_finished, reconcile
+from jobs.schedule import beat_age_s, run_scheduled
+
+SEEN = []
+
+
+@job(queue="default", timeout_s=30)
+def note(*words):
+    """Remember the words and who asked."""
+    SEEN.append((*words, current().actor.name, current().reason))
+
+
+@job(queue="default", timeout_s=30)
+def crash():
+    """Crash."""
+    raise RuntimeError("no luck")
+
+
+@job(queue="default", timeout_s=30)
+def refuse():
+    """Refuse."""
+    raise DomainError("not today")
+
+
+@pytest.fixture(autouse=True)
+def _clean():
+    SEEN.clear()
+    django_rq.get_connection().flushdb()
+    yield
+    django_rq.get_connection().flushdb()
+
+
+def work():
+    """Let one worker empty the queue."""
+    SimpleWorker([django_rq.get_queue("default")], serializer=JSONSerializer, connection=django_rq.get_connection()).work(
+        burst=True, logging_level="ERROR"
+    )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_enqueue__committed__runs_as_the_actor_who_asked(cast):
+    with acting(cast.engineer.as_actor(), reason="wanted it"), transaction.atomic():
+        enqueue(note, "hello")
+
+    work()
+
+    assert SEEN == [("hello", "engineer", "wanted it")]
+    assert Task.objects.get().state == Task.State.DONE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_enqueue__rolled_back__leaves_neither_row_nor_ring():
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        enqueue(note, "never")
+        raise ZeroDivisionError
+
+    assert not Task.objects.exists()
+    assert django_rq.get_queue("default").count == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_enqueue__same_key_while_waiting__adds_nothing():
+    for _ in range(5):
+        enqueue(note, "once", key="k")
+
+    work()
+
+    assert len(SEEN) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_reconcile__valkey_lost_everything__rings_again():
+    enqueue(note, "kept")
+    django_rq.get_connection().flushdb()
+    Task.objects.update(available_at=timezone.now() - timezone.timedelta(seconds=60))
+
+    work()
+    assert SEEN == []
+    reconcile()
+    work()
+
+    assert len(SEEN) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_reconcile__worker_died_holding_the_lease__gives_the_task_to_another():
+    enqueue(note, "again")
+    task = Task.objects.get()
+    task.claim(lease_s=-1)
+    django_rq.get_connection().flushdb()
+
+    reconcile()
+    Task.objects.update(available_at=timezone.now() - timezone.timedelta(seconds=60))
+    reconcile()
+    work()
+
+    assert len(SEEN) == 1
+    assert Task.objects.get().attempts == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run_task__twice__runs_once():
+    enqueue(note, "one")
+    task_id = str(Task.objects.get().pk)
+
+    run_task(task_id)
+    run_task(task_id)
+
+    assert len(SEEN) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run_task__crash__is_put_back_until_it_gives_up():
+    enqueue(crash)
+    task = Task.objects.get()
+
+    for _ in range(MAX_ATTEMPTS):
+        Task.objects.update(available_at=timezone.now() - timezone.timedelta(seconds=1))
+        run_task(str(task.pk))
+
+    task.refresh_from_db()
+    assert (task.state, task.attempts) == (Task.State.FAILED, MAX_ATTEMPTS)
+    assert task.last_error == "RuntimeError: no luck"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run_task__refusal__is_final_and_says_why():
+    enqueue(refuse)
+
+    run_task(str(Task.objects.get().pk))
+
+    task = Task.objects.get()
+    assert (task.state, task.last_error) == (Task.State.FAILED, "refused: not today")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_claim__two_workers_at_once__one_wins():
+    enqueue(note, "raced")
+    task_id = Task.objects.get().pk
+    won = []
+
+    def take():
+        won.append(jobs_queue._claim(Task.objects.get(pk=task_id)))
+        connection.close()
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(won) == [False, False, False, True]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_forget_finished__old_success__goes_and_failures_stay():
+    enqueue(note, "old")
+    enqueue(refuse)
+    work()
+    Task.objects.update(finished_at=timezone.now() - timezone.timedelta(days=1))
+
+    assert forget_finished() == 1
+    assert Task.objects.get().state == Task.State.FAILED
+
+
+TICKS = []
+
+
+def tick():
+    TICKS.append(timezone.now())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run_scheduled__rung_twice_within_its_interval__runs_once(settings):
+    settings.SCHEDULE = [("tests.jobs.test_queue.tick", 60)]
+    TICKS.clear()
+
+    run_scheduled("tests.jobs.test_queue.tick")
+    run_scheduled("tests.jobs.test_queue.tick")
+
+    assert len(TICKS) == 1
+    assert beat_age_s("tests.jobs.test_queue.tick") < 30
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run_scheduled__crash__is_remembered_and_does_not_stop_the_clock(settings):
+    settings.SCHEDULE = [("tests.jobs.test_queue.crash", 60)]
+
+    run_scheduled("tests.jobs.test_queue.crash")
+
+    assert Beat.objects.get().last_error == "RuntimeError: no luck"

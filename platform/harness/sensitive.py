@@ -1,0 +1,139 @@
+"""Secrets and personal data in a text, found by rules: a static finding for proposals, a cut for what is stored.
+
+Rules find shapes, not meaning: a checksum guards the kinds that have one, and addresses that name an office
+(support@…) or a domain reserved for examples (RFC 2606) are nobody's. A text without findings may still name a person.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+__all__ = ["KINDS", "Finding", "find", "redact"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One stretch of a text that should not be there: its kind and where it lies (`text[start:end]`)."""
+
+    kind: str
+    start: int
+    end: int
+    text: str
+
+    @property
+    def masked(self) -> str:
+        """The finding as it may be shown: its first characters and its length."""
+        return f"{self.text[:4].splitlines()[0]}… ({len(self.text)} characters)"
+
+
+def find(text: str, kinds: Collection[str] | None = None) -> list[Finding]:
+    """Return the findings of these kinds (None: all of `KINDS`) in the order of the text; no two overlap."""
+    found = sorted(_candidates(text, kinds), key=lambda finding: (finding.start, -finding.end))
+    apart: list[Finding] = []
+    for finding in found:
+        if not apart or finding.start >= apart[-1].end:
+            apart.append(finding)
+    return apart
+
+
+def redact(text: str, kinds: Collection[str] | None = None) -> str:
+    """Return the text with each finding replaced by its kind in brackets, such as `[email]`."""
+    pieces, position = [], 0
+    for finding in find(text, kinds):
+        pieces += [text[position : finding.start], f"[{finding.kind}]"]
+        position = finding.end
+    return "".join([*pieces, text[position:]])
+
+
+def _candidates(text: str, kinds: Collection[str] | None) -> Iterator[Finding]:
+    for kind, pattern, is_real in _RULES:
+        if kinds is None or kind in kinds:
+            for match in pattern.finditer(text):
+                if is_real(match[0]):
+                    yield Finding(kind, match.start(), match.end(), match[0])
+
+
+_OFFICES = frozenset(
+    {
+        *("accounts", "admin", "billing", "care", "careers", "claims", "complaints", "contact", "customercare"),
+        *("customerservice", "hello", "help", "helpdesk", "info", "jobs", "legal", "mail", "marketing", "no-reply"),
+        *("noreply", "office", "orders", "postmaster", "press", "privacy", "returns", "sales", "security", "service"),
+        *("shop", "support", "team", "webmaster"),
+    }
+)
+_RESERVED_DOMAIN = re.compile(r"(^|\.)(example(\.(com|net|org))?|invalid|test|localhost)$", re.IGNORECASE)
+
+
+def _is_personal_address(address: str) -> bool:
+    local, _, domain = address.rpartition("@")
+    return local.lower() not in _OFFICES and not _RESERVED_DOMAIN.search(domain)
+
+
+def _is_card(text: str) -> bool:
+    """Luhn's checksum (ISO/IEC 7812-1 annex B) over 13 to 19 digits."""
+    digits = [int(character) for character in text if character.isdigit()]
+    if not 13 <= len(digits) <= 19 or len(set(digits)) == 1:  # noqa: PLR2004 - lengths of ISO/IEC 7812-1
+        return False
+    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
+    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+def _is_iban(text: str) -> bool:
+    """The mod-97 checksum of ISO 13616."""
+    compact = re.sub(r"\s", "", text).upper()
+    if not 15 <= len(compact) <= 34:  # noqa: PLR2004 - lengths of ISO 13616
+        return False
+    return int("".join(str(int(character, 36)) for character in compact[4:] + compact[:4])) % 97 == 1
+
+
+def _always(_: str) -> bool:
+    return True
+
+
+def _has_letters_and_digits(text: str) -> bool:
+    value = re.split(r"[:=]\s*[\"']?", text, maxsplit=1)[-1]
+    return any(character.isdigit() for character in value) and any(character.isalpha() for character in value)
+
+
+_KEYS = (
+    r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",  # Amazon
+    r"\bgh[pousr]_[0-9A-Za-z]{30,255}\b|\bgithub_pat_[0-9A-Za-z_]{40,255}\b",  # GitHub
+    r"\bglpat-[0-9A-Za-z_-]{20,64}",  # GitLab
+    r"\bsk-[0-9A-Za-z_-]{20,200}\b",  # OpenAI, Anthropic
+    r"\b[rs]k_live_[0-9A-Za-z]{16,200}\b",  # Stripe
+    r"\bxox[abeoprs]-[0-9A-Za-z-]{10,250}",  # Slack
+    r"\bAIza[0-9A-Za-z_-]{35}\b",  # Google
+    r"\beyJ[0-9A-Za-z_-]{10,2000}\.eyJ[0-9A-Za-z_-]{10,4000}\.[0-9A-Za-z_-]{10,2000}",  # JSON Web Token
+)
+
+type _Rule = tuple[str, re.Pattern[str], Callable[[str], bool]]
+
+_RULES: tuple[_Rule, ...] = (
+    (
+        "private_key",
+        # An opening line alone counts: half a key is a leak too.
+        re.compile(r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----(?:[^-]{1,20000}-----END [^-]{1,60}-----)?"),
+        _always,
+    ),
+    ("api_key", re.compile("|".join(_KEYS)), _always),
+    (
+        "password",
+        re.compile(
+            r"\b(?:api[_-]?key|secret(?:[_-]?key)?|access[_-]?token|auth[_-]?token|password|passwd)"
+            r"[\"']?\s{0,3}[:=]\s{0,3}[\"']?[^\s\"',;]{12,200}",
+            re.IGNORECASE,
+        ),
+        _has_letters_and_digits,
+    ),
+    ("password", re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{1,100}:[^\s/@]{1,100}@"), _always),
+    (
+        "email",
+        re.compile(r"\b[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b"),
+        _is_personal_address,
+    ),
+    ("iban", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[0-9A-Z]{4}){2,7}(?: ?[0-9A-Z]{1,4})?\b"), _is_iban),
+    ("card", re.compile(r"(?<![\d-])\d(?:[ -]?\d){12,18}(?![\d-])"), _is_card),
+)
+
+KINDS = tuple(dict.fromkeys(kind for kind, _, _ in _RULES))
+"""Every kind of finding; policies name them."""

@@ -338,6 +338,9 @@ class GovernedAdmin(ModelAdmin):
                 said = act.perform(row, by=person(request), reason=reason, **arguments)
         except DomainError as refusal:
             return self._refused(request, row, refusal)
+        if not self.model._base_manager.filter(pk=row.pk).exists():
+            messages.success(request, said or f"{act.label}: done.")
+            return HttpResponseRedirect(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"))
         row.refresh_from_db()
         now = f" It is {row.get_status_display().lower()} now." if isinstance(row, Stateful) else ""  # type: ignore[attr-defined]  # every machine's status has choices
         messages.success(request, said or f"{act.label}: done.{now}")

@@ -116,19 +116,25 @@ def _field(name: str, info: FieldInfo) -> forms.Field:
     if typing.get_origin(kind) is typing.Literal:
         options = [(value, str(value).replace("_", " ").capitalize()) for value in typing.get_args(kind)]
         return forms.ChoiceField(choices=options if info.is_required() else [("", "—"), *options], **shared)
-    if kind is bool:
-        return forms.BooleanField(**shared | {"required": False})
-    if kind is int:
-        return forms.IntegerField(**shared)
-    if kind is float:
-        return forms.FloatField(widget=forms.NumberInput(attrs={"step": "any"}), **shared)
-    if kind is datetime:
-        return forms.DateTimeField(widget=forms.TextInput(attrs={"type": "datetime-local"}), **shared)
     if kind is str:
         limit = next((rule.max_length for rule in info.metadata if hasattr(rule, "max_length")), None)
-        is_long = limit is not None and limit > _LONG_TEXT
-        return forms.CharField(max_length=limit, widget=forms.Textarea(attrs={"rows": 3}) if is_long else forms.TextInput(), **shared)
-    return forms.JSONField(widget=forms.Textarea(attrs={"rows": 6}), **shared)
+        return forms.CharField(max_length=limit, widget=_text_widget(info, limit), **shared)
+    make = _SIMPLE.get(kind)
+    return make(**shared) if make else DocumentField(rows=10, **shared)
+
+
+_SIMPLE: dict[Any, Callable[..., forms.Field]] = {
+    bool: lambda **shared: forms.BooleanField(**shared | {"required": False}),
+    int: forms.IntegerField,
+    float: lambda **shared: forms.FloatField(widget=forms.NumberInput(attrs={"step": "any"}), **shared),
+    datetime: lambda **shared: forms.DateTimeField(widget=forms.TextInput(attrs={"type": "datetime-local"}), **shared),
+}
+
+
+def _text_widget(info: FieldInfo, limit: int | None) -> forms.Widget:
+    if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("format") == "password":
+        return forms.PasswordInput(attrs={"autocomplete": "new-password"})
+    return forms.Textarea(attrs={"rows": 3}) if limit is not None and limit > _LONG_TEXT else forms.TextInput()
 
 
 def _plain(annotation: Any) -> Any:

@@ -120,6 +120,7 @@ LOGIN_REDIRECT_URL = "/admin/"
 DATABASES = {"default": database_settings()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 SIMPLE_HISTORY_HISTORY_ID_USE_UUID = True
+SIMPLE_HISTORY_HISTORY_CHANGE_REASON_USE_TEXT_FIELD = True
 SIMPLE_HISTORY_ENFORCE_HISTORY_MODEL_PERMISSIONS = False
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -194,6 +195,7 @@ STORAGES = {
     },
 }
 WHITENOISE_USE_FINDERS = not IS_PRODUCTION
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 UNFOLD = {
     "SITE_TITLE": "Whetstone",
     "SITE_HEADER": "Whetstone",

@@ -9,7 +9,6 @@ from console.health import healthz, metrics, readyz
 __all__ = ["urlpatterns"]
 
 urlpatterns = [
-    path("admin/django-rq/", include("django_rq.urls")),
     path("admin/", include("console.urls")),
     path("admin/", admin.site.urls),
     path("api/v1/", include("episodes.api.urls")),

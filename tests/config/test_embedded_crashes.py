@@ -125,7 +125,7 @@ def test_ensure__a_server_nobody_supervises__is_dismissed_before_ours_writes(
         server.command(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        preexec_fn=child_setup(account, paths=[server.data], last_signal=signal.SIGTERM),
+        preexec_fn=child_setup(account, paths=[server.data], last_signal=signal.SIGTERM),  # noqa: PLW1509 - nothing else runs yet
     )
     assert until(server.serves)
 

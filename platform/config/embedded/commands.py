@@ -22,9 +22,9 @@ def main(arguments: list[str]) -> int:
     add_arguments(parser)
     options = parser.parse_args(arguments)
     try:
-        print(run(options.action, root=options.root))
+        sys.stdout.write(run(options.action, root=options.root) + "\n")
     except EmbeddedError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     return 0
 

@@ -93,7 +93,7 @@ class Postgres(Server):
         draft.rename(self.data)
 
     def _run(self, command: list[str], lock: int, *, statement: str = "") -> None:
-        outcome = subprocess.run(  # noqa: PLW1509 - the supervisor has one thread, so the child may run Python
+        outcome = subprocess.run(
             command,
             input=statement,
             capture_output=True,

@@ -148,7 +148,7 @@ class Server(ABC):
         if log.exists() and log.stat().st_size > _LOG_BYTES:
             log.rename(log.with_suffix(".log.1"))
         with log.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: PLW1509 - the supervisor has one thread, so the child may run Python
+            self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -156,7 +156,7 @@ class Server(ABC):
                 cwd="/",
                 env=server_environment(),
                 pass_fds=(lock,),
-                preexec_fn=child_setup(
+                preexec_fn=child_setup(  # noqa: PLW1509 - the supervisor has one thread, so this is safe
                     self.account, paths=[Path(command[0]), self.data, self.layout.sockets], last_signal=self.signals[0]
                 ),
                 # A Ctrl-C in the terminal that started us is not meant for the servers.

@@ -13,7 +13,7 @@ class Command(BaseCommand):
     """Show, start or stop the embedded servers."""
 
     help = "Show, start or stop this checkout's embedded PostgreSQL and Valkey."
-    requires_system_checks: list[str] = []  # noqa: RUF012 - Django declares it so
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""

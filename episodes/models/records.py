@@ -1,0 +1,165 @@
+"""Conversations, episodes and their steps: the facts agents report."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from pgvector.django import HnswIndex, VectorField
+
+from accounts.ids import uuid7
+from episodes.querysets import ConversationQuerySet, EpisodeQuerySet, OfEpisodeQuerySet
+from harness.models import Agent
+
+__all__ = ["Conversation", "Episode", "Split", "Step"]
+
+
+class Split(models.TextChoices):
+    """Who may read a conversation: drafters read `dev` and nothing else."""
+
+    DEV = "dev", "Development"
+    VERIFY = "verify", "Verification"
+    HOLDOUT = "holdout", "Hold-out"
+
+
+class Conversation(models.Model):
+    """Episodes of one user that belong together. Resolution, frustration and the split are the conversation's."""
+
+    class Resolution(models.TextChoices):
+        OPEN = "open", "Open"
+        RESOLVED = "resolved", "Resolved"
+        FAILED = "failed", "Failed"
+        ABANDONED = "abandoned", "Abandoned"
+        ESCALATED = "escalated", "Escalated"
+        BLOCKED = "blocked", "Blocked"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="conversations")
+    external_id = models.CharField(max_length=200)
+    subject = models.CharField(max_length=200, blank=True, help_text="The agent's end user; an opaque id.")
+    split = models.CharField(max_length=8, choices=Split.choices)
+    near_duplicate_of = models.ForeignKey("self", on_delete=models.PROTECT, null=True, related_name="near_duplicates")
+    attributes = models.JSONField(default=dict)
+
+    started_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+    settled_at = models.DateTimeField(null=True)
+    # Derived from outcomes by truth order; rebuildable, never read from the agent's own word by gate, guard or meter.
+    resolution = models.CharField(max_length=10, choices=Resolution.choices, default=Resolution.OPEN)
+    resolution_source = models.CharField(max_length=10, blank=True)
+    intent = models.ForeignKey("episodes.Intent", on_delete=models.PROTECT, null=True, related_name="conversations")
+    opening = models.TextField(blank=True, help_text="The first words of the user: what intents are found from.")
+    embedding = VectorField(dimensions=384, null=True)
+    embedding_model = models.CharField(max_length=60, blank=True)
+
+    objects = ConversationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (models.UniqueConstraint(fields=("agent", "external_id"), name="conversation_once"),)
+        indexes = (
+            models.Index(fields=("agent", "last_at"), condition=Q(settled_at__isnull=True), name="conversation_unsettled"),
+            models.Index(fields=("agent", "subject"), name="conversation_subject"),
+            models.Index(fields=("agent", "-last_at"), name="conversation_newest"),
+            HnswIndex(name="conversation_meaning", fields=("embedding",), opclasses=("vector_cosine_ops",)),
+        )
+
+    def __str__(self) -> str:
+        return self.external_id
+
+    @property
+    def is_failure(self) -> bool:
+        return self.resolution in FAILURES
+
+
+FAILURES = frozenset({"failed", "abandoned", "escalated", "blocked"})
+
+
+class Episode(models.Model):
+    """One agent run, the smallest useful record."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="episodes")
+    conversation = models.ForeignKey(Conversation, on_delete=models.PROTECT, related_name="episodes")
+    external_id = models.CharField(max_length=200)
+
+    input = models.JSONField(default=dict)
+    output = models.JSONField(default=dict)
+    workflow = models.CharField(max_length=120, blank=True)
+    sources = models.JSONField(default=list)
+    usage = models.JSONField(default=dict)
+    external_refs = models.JSONField(default=dict)
+    attributes = models.JSONField(default=dict)
+
+    harness_digest = models.CharField(max_length=64, blank=True)
+    release_ref = models.UUIDField(null=True)
+    arm = models.CharField(max_length=10, blank=True)
+    weight = models.FloatField(null=True)
+
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    captured_at = models.DateTimeField(db_default=Now())
+    understood_at = models.DateTimeField(null=True)
+    committed_at = models.DateTimeField(null=True, help_text="When its digest entered the record.")
+    body_digest = models.CharField(max_length=64)
+
+    objects = EpisodeQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (models.UniqueConstraint(fields=("agent", "external_id"), name="episode_once"),)
+        indexes = (
+            models.Index(fields=("agent", "id"), condition=Q(understood_at__isnull=True), name="episode_waiting"),
+            models.Index(fields=("id",), condition=Q(committed_at__isnull=True), name="episode_uncommitted"),
+            models.Index(fields=("conversation", "started_at"), name="episode_of_conversation"),
+            models.Index(fields=("agent", "-started_at"), name="episode_newest"),
+            models.Index(fields=("release_ref", "started_at"), condition=Q(release_ref__isnull=False), name="episode_release"),
+        )
+
+    def __str__(self) -> str:
+        return self.external_id
+
+    @property
+    def last_user_text(self) -> str:
+        """Return the last words of the user in this run's input; empty when there are none."""
+        messages = self.input.get("messages", []) if isinstance(self.input, dict) else []
+        texts = [m.get("content", "") for m in messages if isinstance(m, dict) and m.get("role") == "user"]
+        return str(texts[-1]) if texts else ""
+
+    @property
+    def output_text(self) -> str:
+        return str(self.output.get("text", "")) if isinstance(self.output, dict) else str(self.output)
+
+
+class Step(models.Model):
+    """One act inside an episode: a model or tool call, a retrieval, a hand-off, a check, with its attempt."""
+
+    class Kind(models.TextChoices):
+        MODEL_CALL = "model_call", "Model call"
+        TOOL_CALL = "tool_call", "Tool call"
+        RETRIEVAL = "retrieval", "Retrieval"
+        HANDOFF = "handoff", "Hand-off"
+        CHECK = "check", "Check"
+
+    AGENT_PATH: ClassVar[str] = "episode__agent"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    episode = models.ForeignKey(Episode, on_delete=models.PROTECT, related_name="steps")
+    position = models.PositiveIntegerField()
+    kind = models.CharField(max_length=12, choices=Kind.choices)
+    name = models.CharField(max_length=200, blank=True)
+    attempt = models.PositiveSmallIntegerField(default=1)
+    input = models.JSONField(default=dict)
+    output = models.JSONField(default=dict)
+    status = models.CharField(max_length=8, default="ok")
+    error = models.TextField(blank=True)
+    latency_ms = models.FloatField(null=True)
+
+    objects = OfEpisodeQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("episode", "position")
+        constraints = (models.UniqueConstraint(fields=("episode", "position"), name="step_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.position}. {self.get_kind_display()} {self.name}"

@@ -1,0 +1,139 @@
+"""Named questions about many episodes and what was said of them."""
+
+from typing import Any, Self
+
+from django.db.models import Q
+from pgvector.django import CosineDistance
+
+from harness.querysets import OfAgentQuerySet, PlainOfAgentQuerySet
+
+__all__ = [
+    "ConversationQuerySet",
+    "CorrectionQuerySet",
+    "CritiqueQuerySet",
+    "EpisodeQuerySet",
+    "GovernedOfEpisodeQuerySet",
+    "IntentQuerySet",
+    "OfEpisodeQuerySet",
+    "OfPatternQuerySet",
+    "OutcomeQuerySet",
+    "PatternQuerySet",
+]
+
+_FAILURES = ("failed", "abandoned", "escalated", "blocked")
+
+
+def _readable(conversation: str = "") -> Q:
+    """Return the condition that a drafter may read what hangs on a conversation: in dev, and surely so.
+
+    Until a conversation's opening was compared with those before it, its split may still follow a near-duplicate's;
+    the id of the embedding model says that this was done.
+    """
+    return Q(**{f"{conversation}split": "dev", f"{conversation}embedding_model__gt": ""})
+
+
+class ConversationQuerySet(PlainOfAgentQuerySet):
+    """Conversations: their split, their end."""
+
+    def readable_by_proposer(self) -> Self:
+        """Return the dev split: all that drafters, strategies and retries ever read."""
+        return self.filter(_readable())
+
+    def failing(self) -> Self:
+        return self.filter(resolution__in=_FAILURES)
+
+    def settled(self) -> Self:
+        return self.filter(settled_at__isnull=False)
+
+    def nearest(self, vector: Any, *, agent_id: Any, model: str) -> Self:
+        """Order one agent's conversations of one embedding model by meaning, nearest first."""
+        return (
+            self.filter(agent_id=agent_id, embedding_model=model, embedding__isnull=False)
+            .annotate(distance=CosineDistance("embedding", vector))
+            .order_by("distance")
+        )
+
+
+class EpisodeQuerySet(PlainOfAgentQuerySet):
+    """Episodes: waiting, readable, flagged."""
+
+    def waiting(self) -> Self:
+        return self.filter(understood_at__isnull=True)
+
+    def readable_by_proposer(self) -> Self:
+        return self.filter(_readable("conversation__"))
+
+    def failing(self) -> Self:
+        return self.filter(conversation__resolution__in=_FAILURES)
+
+    def flagged(self) -> Self:
+        return self.filter(flags__isnull=False).distinct()
+
+
+class OfEpisodeQuerySet(PlainOfAgentQuerySet):
+    """Facts that hang on an episode (steps, signals)."""
+
+    def readable_by_proposer(self) -> Self:
+        return self.filter(_readable("episode__conversation__"))
+
+
+class OutcomeQuerySet(PlainOfAgentQuerySet):
+    """Outcomes: what may be believed."""
+
+    def truthful(self) -> Self:
+        """Leave out what the agent says of itself: gate, guard and meter never read it."""
+        return self.exclude(source="agent")
+
+
+class GovernedOfEpisodeQuerySet(OfAgentQuerySet):
+    """Flags and coverage: governed rows that hang on an episode."""
+
+    def readable_by_proposer(self) -> Self:
+        return self.filter(_readable("episode__conversation__"))
+
+
+class CorrectionQuerySet(OfAgentQuerySet):
+    """Corrections with at least one covered episode a drafter may read."""
+
+    def readable_by_proposer(self) -> Self:
+        return self.filter(_readable("coverage__episode__conversation__")).distinct()
+
+
+class CritiqueQuerySet(OfAgentQuerySet):
+    """Critiques: failures, places."""
+
+    def failures(self) -> Self:
+        return self.filter(is_failure=True)
+
+    def readable_by_proposer(self) -> Self:
+        return self.filter(_readable("episode__conversation__"))
+
+    def outside_patterns(self) -> Self:
+        return self.filter(is_failure=True, membership__isnull=True)
+
+
+class IntentQuerySet(OfAgentQuerySet):
+    """Intents in use."""
+
+    def current(self) -> Self:
+        return self.exclude(state="retired")
+
+    def live(self) -> Self:
+        return self.filter(state="live")
+
+
+class PatternQuerySet(OfAgentQuerySet):
+    """Patterns that want something done."""
+
+    def open(self) -> Self:
+        return self.filter(status__in=("new", "escalating", "regressed"))
+
+    def fixable(self, *, min_subjects: int) -> Self:
+        return self.open().filter(num_subjects__gte=min_subjects)
+
+
+class OfPatternQuerySet(PlainOfAgentQuerySet):
+    """Members of patterns."""
+
+    def readable_by_proposer(self) -> Self:
+        return self.filter(_readable("critique__episode__conversation__"))

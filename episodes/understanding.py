@@ -1,0 +1,190 @@
+"""Reads captured episodes once: signals, the meaning of the opening, the final split, the intent."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from episodes.detectors import handoff, loop, rephrase, tool_error
+from episodes.detectors.readings import Found, StepReading
+from episodes.intents import Anchors, count_assigned
+from episodes.locks import lock_understanding
+from episodes.models import Conversation, Episode, Signal, Step
+from episodes.turns import Turn, say_something, turns_of
+from inference.encoder import MODEL_ID, Vectors, encode
+
+__all__ = ["NEAR_DUPLICATE_COSINE", "as_readings", "signal_of", "understand_waiting"]
+
+NEAR_DUPLICATE_COSINE = 0.97
+_BATCH = 100
+DETECTOR_VERSION = "rules-1"
+
+
+def understand_waiting(agent_id: UUID, *, batch: int = _BATCH) -> int:
+    """Understand every waiting episode of an agent; return how many.
+
+    Each batch is one transaction, so a killed worker leaves its batch waiting, and an episode is understood once.
+    """
+    total = 0
+    while understood := _understand_batch(agent_id, batch):
+        total += understood
+    return total
+
+
+@dataclass
+class _Case:
+    """One episode of the batch with what is said in it."""
+
+    episode: Episode
+    steps: list[StepReading]
+    turns: list[Turn]
+    newest_only: bool
+    found: list[Found] = field(default_factory=list)
+
+    @property
+    def last_said(self) -> str:
+        return self.episode.last_user_text.strip()
+
+    def texts_to_compare(self) -> list[str]:
+        said = [turn.text for turn in self.turns if turn.role == "user"]
+        if len(said) < 2:  # noqa: PLR2004  # nothing to compare one turn with
+            return []
+        return said[-2:] if self.newest_only else said
+
+
+@transaction.atomic
+def _understand_batch(agent_id: UUID, batch: int) -> int:
+    # Near-duplicates must see each other, so one worker at a time compares an agent's conversations.
+    lock_understanding(agent_id)
+    waiting = Episode.objects.filter(agent_id=agent_id).waiting().order_by("id")
+    episodes = list(waiting.select_for_update(skip_locked=True, of=("self",), no_key=True)[:batch])
+    if not episodes:
+        return 0
+    # The order of capture's locks, so that neither waits for the other crosswise.
+    rows = Conversation.objects.filter(pk__in={episode.conversation_id for episode in episodes}).order_by("external_id")
+    conversations = {row.pk: row for row in rows.select_for_update(of=("self",), no_key=True)}
+    cases = _cases(episodes)
+    vectors = _encoded(cases, conversations.values())
+    _place(agent_id, cases, conversations, vectors)
+    _detect(cases, vectors)
+    Episode.objects.filter(pk__in=[episode.pk for episode in episodes]).update(understood_at=timezone.now())
+    return len(episodes)
+
+
+def _cases(episodes: Sequence[Episode]) -> list[_Case]:
+    steps = as_readings([episode.pk for episode in episodes])
+    earlier = _earlier(episodes)
+    cases = []
+    for episode in episodes:
+        own = turns_of(episode.input.get("messages"))
+        before = [other for other in earlier[episode.conversation_id] if other.started_at < episode.started_at]
+        if before and sum(turn.role == "user" for turn in own) == 1:
+            own = [Turn("user", before[-1].last_user_text), Turn("assistant", before[-1].output_text), *own]
+        cases.append(_Case(episode, steps[episode.pk], own, newest_only=bool(before)))
+    return cases
+
+
+def _earlier(episodes: Sequence[Episode]) -> Mapping[UUID, list[Episode]]:
+    """Return the episodes of the same conversations, oldest first; they hold the turns before these."""
+    found: dict[UUID, list[Episode]] = defaultdict(list)
+    ids = {episode.conversation_id for episode in episodes}
+    rows = Episode.objects.filter(conversation_id__in=ids).only("conversation_id", "started_at", "input", "output")
+    for row in rows.order_by("started_at", "id"):
+        found[row.conversation_id].append(row)
+    return found
+
+
+def as_readings(episode_ids: Iterable[UUID]) -> Mapping[UUID, list[StepReading]]:
+    """Return the steps of episodes as detectors read them, in order; one query."""
+    found: dict[UUID, list[StepReading]] = defaultdict(list)
+    for step in Step.objects.filter(episode_id__in=list(episode_ids)).order_by("episode_id", "position"):
+        found[step.episode_id].append(
+            StepReading(step.position, step.kind, step.name, step.input, step.output, step.status, step.error)
+        )
+    return found
+
+
+def _encoded(cases: Sequence[_Case], conversations: Iterable[Conversation]) -> dict[str, Vectors]:
+    wanted = {row.opening for row in conversations if not row.embedding_model and row.opening}
+    for case in cases:
+        wanted.update(text for text in (*case.texts_to_compare(), case.last_said) if text)
+    texts = sorted(wanted)
+    return dict(zip(texts, encode(texts), strict=True)) if texts else {}
+
+
+def _place(
+    agent_id: UUID, cases: Sequence[_Case], conversations: Mapping[UUID, Conversation], vectors: Mapping[str, Vectors]
+) -> None:
+    """Give new conversations their vector and final split, and every conversation the intent it still lacks."""
+    anchors = Anchors.of(agent_id)
+    assigned: Counter[UUID] = Counter()
+    seen: list[Conversation] = []
+    for row in sorted(conversations.values(), key=lambda row: row.pk):
+        if not row.embedding_model:
+            _compare(row, vectors.get(row.opening), seen)
+            seen.append(row)
+    for case in cases:
+        row = conversations[case.episode.conversation_id]
+        for text in (row.opening, case.last_said):
+            if row.intent_id is None and text in vectors:
+                row.intent_id = anchors.nearest(vectors[text])
+                assigned.update([row.intent_id] if row.intent_id else [])
+    fields = ["embedding", "embedding_model", "split", "near_duplicate_of", "intent"]
+    Conversation.objects.bulk_update(conversations.values(), fields, batch_size=_BATCH)
+    count_assigned(assigned)
+
+
+def _compare(row: Conversation, vector: Vectors | None, seen: Sequence[Conversation]) -> None:
+    """Set the vector and, for a near-duplicate, the first one's split: from here on the split never changes."""
+    row.embedding, row.embedding_model = vector, MODEL_ID
+    if vector is None or not say_something(row.opening):
+        return
+    first = _nearest_seen(vector, seen) or _nearest_stored(row, vector)
+    if first is not None:
+        row.near_duplicate_of_id = first.near_duplicate_of_id or first.pk
+        row.split = first.split
+
+
+def _nearest_seen(vector: Vectors, seen: Sequence[Conversation]) -> Conversation | None:
+    near = [row for row in seen if row.embedding is not None and float(row.embedding @ vector) >= NEAR_DUPLICATE_COSINE]
+    return next((row for row in near if say_something(row.opening)), None)
+
+
+def _nearest_stored(row: Conversation, vector: Vectors) -> Conversation | None:
+    with connection.cursor() as cursor:
+        # Without it the index gives up before it has met rows of this agent.
+        cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
+    nearest = Conversation.objects.nearest(vector, agent_id=row.agent_id, model=MODEL_ID).exclude(pk=row.pk)
+    found = nearest.only("pk", "agent_id", "split", "near_duplicate_of_id", "opening").first()
+    if found is None or 1 - found.distance < NEAR_DUPLICATE_COSINE or not say_something(found.opening):
+        return None
+    return found  # type: ignore[no-any-return]  # the queryset is generic over Any
+
+
+def _detect(cases: Sequence[_Case], vectors: Mapping[str, Vectors]) -> None:
+    for case in cases:
+        output = case.episode.output
+        says_handoff = isinstance(output, dict) and output.get("handoff") is True
+        found = (
+            tool_error.detect(case.steps),
+            loop.detect(case.steps),
+            handoff.detect(case.steps, says_handoff=says_handoff),
+            rephrase.detect(case.turns, vectors, newest_only=case.newest_only),
+        )
+        case.found = [one for one in found if one is not None]
+    signals = [signal_of(case.episode.pk, one) for case in cases for one in case.found]
+    Signal.objects.bulk_create(signals, ignore_conflicts=True)
+
+
+def signal_of(episode_id: UUID, found: Found) -> Signal:
+    """Return the row of a detected fact, not yet saved."""
+    return Signal(
+        episode_id=episode_id,
+        kind=found.kind,
+        layer=found.layer,
+        evidence=found.evidence,
+        detector=f"{found.kind}/{DETECTOR_VERSION}",
+    )

@@ -1,0 +1,173 @@
+"""Benchmarks and cases to keep, runs to follow and to understand number by number."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest
+from unfold.decorators import display
+
+from accounts.access import require
+from accounts.acting import Actor
+from accounts.roles import Permission
+from audit.desk import (
+    STATUS_COLORS,
+    Act,
+    GovernedAdmin,
+    StatefulAdmin,
+    VisibleRelatedFilter,
+    performs,
+    person,
+)
+from evals.benchmarks import activate_drafts, add_cases, create_benchmark
+from evals.forms import BenchmarkForm, CaseEdit, CaseForm, RunForm
+from evals.freezing import begin_run
+from evals.jobs import play_run
+from evals.models import Benchmark, Case, CurationTrial, Result, Run, RunCase
+from jobs.queue import enqueue
+from proposals.models import Proposal
+
+__all__ = ["BenchmarkAdmin", "CaseAdmin", "CurationTrialAdmin", "ResultAdmin", "RunAdmin", "RunCaseAdmin", "validate_now"]
+
+_SHOWN_FLIPS = 40
+
+
+@performs(Proposal, "begin_validation")
+@performs(Proposal, "resume_validation")
+def validate_now(proposal: Proposal, *, by: Actor, reason: str) -> str:
+    """Begin the run that validates a proposal; taking the slot alone would leave nobody to play."""
+    require(by, Permission.START_RUN, proposal.access_scope(), act=f"validate {proposal}")
+    run = begin_run(proposal, by=by, reason=reason or "asked for")
+    enqueue(play_run, str(run.pk), key=str(run.pk))
+    return "Validation has begun: baseline and candidate are played on the same cases."
+
+
+def _activate_drafts(row: Benchmark, *, by: Actor, reason: str) -> str:
+    return f"{activate_drafts(row, by=by, reason=reason)} draft cases are active now."
+
+
+@admin.register(Benchmark)
+class BenchmarkAdmin(GovernedAdmin):
+    list_display = ("name", "agent", "is_active", "num_cases", "holdout_looks", "created_at")
+    list_filter = (("agent", VisibleRelatedFilter), "is_active")
+    list_select_related = ("agent",)
+    fields = ("agent", "name", "description", "is_active", "holdout_looks", "created_at")
+    editable = ("name", "description", "is_active")
+    writing_form = BenchmarkForm
+    reading_template = "evals/benchmark.html"
+    acts = (Act("activate_drafts", "Activate draft cases", Permission.EDIT_BENCHMARK, _activate_drafts),)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).annotate(active=Count("cases", filter=Q(cases__status="active")))
+
+    def write(self, request: HttpRequest, data: dict[str, Any]) -> Benchmark:
+        return create_benchmark(data.pop("agent"), by=person(request), **data)
+
+    def reading(self, request: HttpRequest, row: Benchmark) -> dict[str, Any]:
+        counts = row.cases.values("split", "kind", "status").annotate(number=Count("id")).order_by("split", "kind", "status")
+        return {"counts": counts}
+
+    @display(description="Active cases", ordering="active")
+    def num_cases(self, row: Any) -> int:
+        return int(row.active)
+
+
+@admin.register(Case)
+class CaseAdmin(StatefulAdmin):
+    form = CaseEdit
+    list_display = ("name", "state", "benchmark", "split", "kind", "intent", "weight", "cluster")
+    list_filter = (("benchmark", VisibleRelatedFilter), "status", "split", "kind", ("intent", VisibleRelatedFilter))
+    search_fields = ("name", "=cluster")
+    list_select_related = ("benchmark", "intent")
+    fields = (
+        "benchmark", "name", "kind", "split", "intent", "cluster", "weight", "source", "messages", "user_state",
+        "expectations", "created_at",
+    )  # fmt: skip
+    editable = CaseEdit.Meta.fields
+    writing_form = CaseForm
+    writing_help = "A case starts as a draft; it counts once it is active."
+
+    def write(self, request: HttpRequest, data: dict[str, Any]) -> Case:
+        intent = data.pop("intent")
+        item = {**data, "user_state": data["user_state"] or {}, "intent": intent.slug if intent else None}
+        return add_cases(item.pop("benchmark"), [item], by=person(request))[0]
+
+
+@admin.register(Run)
+class RunAdmin(StatefulAdmin):
+    list_display = ("__str__", "state", "verdict_label", "proposal", "benchmark", "trials", "created_at", "finished_at")
+    list_filter = (("agent", VisibleRelatedFilter), "status", "verdict")
+    list_select_related = ("agent", "benchmark", "proposal", "baseline__agent", "candidate__agent")
+    ordering = ("-id",)
+    fieldsets = (
+        ("Details", {"fields": ("agent", "benchmark", "proposal", "baseline", "candidate", "policy", "trials", "seed")}),
+        ("Numbers in force", {"fields": ("gate_policy",), "classes": ("collapse",)}),
+        ("Times", {"fields": ("created_at", "started_at", "finished_at", "error")}),
+    )
+    writing_form = RunForm
+    reading_template = "evals/run.html"
+
+    def write(self, request: HttpRequest, data: dict[str, Any]) -> Run:
+        validate_now(data["proposal"], by=person(request), reason=data["reason"])
+        return data["proposal"].runs.order_by("-id")[0]  # type: ignore[no-any-return]  # the queryset is generic over Any
+
+    def reading(self, request: HttpRequest, row: Run) -> dict[str, Any]:
+        played = row.results.count()
+        reading = row.reading or {}
+        colors = {"pass": "good", "fail": "bad", "hold": "wait"}
+        gates = [{**gate, "color": colors.get(gate["verdict"], "")} for gate in reading.get("gates", ())]
+        return {
+            "played": played, "planned": row.num_planned,
+            "percent": min(100, round(100 * played / row.num_planned)) if row.num_planned else 0,
+            "gates": gates, "sentence": reading.get("sentence", ""), "approvals": reading.get("approvals"),
+            "flips": flips_of(row) if row.status == Run.Status.JUDGED else [],
+        }  # fmt: skip
+
+    @display(description="Verdict", ordering="verdict", label=STATUS_COLORS)
+    def verdict_label(self, row: Run) -> tuple[str, str] | str:
+        return (row.verdict, row.get_verdict_display()) if row.verdict else ""
+
+
+def flips_of(run: Run) -> list[dict[str, Any]]:
+    """Return the cases whose share of passed trials differs between the arms, the largest loss first."""
+    good = {
+        f"{arm}_{what}": Count("results", filter=Q(results__arm=arm, results__dropped=False) & rule)
+        for arm in Result.Arm.values
+        for what, rule in (("passed", Q(results__passed=True)), ("trials", Q()))
+    }
+    rows = run.run_cases.annotate(**good).select_related("case")
+    flips = []
+    for row in rows:
+        before = row.baseline_passed / row.baseline_trials if row.baseline_trials else 0.0
+        after = row.candidate_passed / row.candidate_trials if row.candidate_trials else 0.0
+        if before != after:
+            flips.append({"row": row, "before": before, "after": after, "change": after - before})
+    return sorted(flips, key=lambda flip: flip["change"])[:_SHOWN_FLIPS]
+
+
+@admin.register(RunCase)
+class RunCaseAdmin(GovernedAdmin):
+    list_display = ("case", "run", "split", "intent_slug", "kind", "is_target", "is_protected")
+    list_filter = ("split", "kind", "is_target", "is_protected")
+    list_select_related = ("case", "run__baseline__agent", "run__candidate__agent")
+    ordering = ("-id",)
+
+
+@admin.register(Result)
+class ResultAdmin(GovernedAdmin):
+    list_display = ("case", "arm", "trial", "passed", "score", "latency_ms", "crashed", "dropped", "played_at")
+    list_filter = ("arm", "passed", "crashed", "dropped")
+    list_select_related = ("run_case__case",)
+    ordering = ("-id",)
+
+    @display(description="Case")
+    def case(self, row: Result) -> str:
+        return row.run_case.case.name
+
+
+@admin.register(CurationTrial)
+class CurationTrialAdmin(GovernedAdmin):
+    list_display = ("case", "trial", "passed", "latency_ms", "played_at")
+    list_filter = ("passed",)
+    list_select_related = ("case",)
+    ordering = ("-id",)

@@ -1,0 +1,102 @@
+"""Shapes of benchmarks, cases and runs on the wire."""
+
+from typing import Any
+
+from django.db.models import Count
+from rest_framework import serializers
+
+from evals.models import Benchmark, Case, Result, Run
+
+__all__ = [
+    "ActivateRequest", "BenchmarkCreate", "BenchmarkDetail", "CaseCreate", "CaseDetail", "ResultDetail", "RunCreate",
+    "RunDetail", "RunRow",
+]  # fmt: skip
+
+
+class BenchmarkCreate(serializers.Serializer[Any]):
+    agent = serializers.SlugField()
+    name = serializers.CharField(max_length=120)
+    description = serializers.CharField(required=False, allow_blank=True, default="")
+
+
+class BenchmarkDetail(serializers.ModelSerializer[Benchmark]):
+    agent = serializers.CharField(source="agent.slug")
+    cases = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Benchmark
+        fields = ("id", "agent", "name", "description", "is_active", "holdout_looks", "cases", "created_at")
+
+    def get_cases(self, benchmark: Benchmark) -> dict[str, int]:
+        rows = benchmark.cases.values("split", "status").annotate(number=Count("id"))
+        return {f"{row['split']} {row['status']}": row["number"] for row in rows}
+
+
+class CaseCreate(serializers.Serializer[Any]):
+    """One case; it starts as a draft."""
+
+    name = serializers.CharField(max_length=160)
+    kind = serializers.ChoiceField(choices=Case.Kind.choices)
+    split = serializers.ChoiceField(choices=Case.Split.choices)
+    intent = serializers.SlugField(required=False, allow_blank=True, default="")
+    cluster = serializers.CharField(required=False, allow_blank=True, default="", max_length=160)
+    weight = serializers.FloatField(required=False, default=1.0, min_value=0.0)
+    source = serializers.CharField(required=False, allow_blank=True, default="", max_length=160)
+    messages = serializers.ListField(child=serializers.DictField())
+    user_state = serializers.DictField(required=False, default=dict)
+    expectations = serializers.DictField()
+
+
+class CaseDetail(serializers.ModelSerializer[Case]):
+    intent = serializers.CharField(source="intent.slug", default=None)
+
+    class Meta:
+        model = Case
+        fields = (
+            "id", "name", "kind", "split", "intent", "cluster", "weight", "source", "messages", "user_state",
+            "expectations", "status",
+        )  # fmt: skip
+
+
+class ActivateRequest(serializers.Serializer[Any]):
+    reason = serializers.CharField(required=False, allow_blank=True, default="", max_length=4_000)
+
+
+class RunCreate(serializers.Serializer[Any]):
+    """Ask for the validation of a submitted or held proposal now."""
+
+    proposal = serializers.UUIDField()
+    reason = serializers.CharField(required=False, allow_blank=True, default="", max_length=4_000)
+
+
+class RunRow(serializers.ModelSerializer[Run]):
+    agent = serializers.CharField(source="agent.slug")
+    num_done = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Run
+        fields = (
+            "id", "agent", "proposal", "baseline", "candidate", "status", "verdict", "trials", "num_planned", "num_done",
+            "created_at", "started_at", "finished_at", "error",
+        )  # fmt: skip
+
+    def get_num_done(self, run: Run) -> int:
+        return run.results.count()
+
+
+class RunDetail(RunRow):
+    class Meta(RunRow.Meta):
+        fields = (*RunRow.Meta.fields, "gate_policy", "reading")  # type: ignore[assignment]  # a longer tuple of names
+
+
+class ResultDetail(serializers.ModelSerializer[Result]):
+    case = serializers.CharField(source="run_case.case.name")
+    intent = serializers.CharField(source="run_case.intent_slug")
+    split = serializers.CharField(source="run_case.split")
+
+    class Meta:
+        model = Result
+        fields = (
+            "id", "case", "intent", "split", "arm", "trial", "score", "passed", "latency_ms", "cost_usd", "violations",
+            "crashed", "dropped", "rationale", "output", "steps",
+        )  # fmt: skip

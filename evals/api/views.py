@@ -1,0 +1,117 @@
+"""Benchmarks, cases and runs over REST: the same verbs as in the admin."""
+
+from typing import Any
+
+from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import extend_schema
+from rest_framework import mixins, serializers, status
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.access import require
+from accounts.roles import Permission
+from evals.api.serializers import (
+    ActivateRequest,
+    BenchmarkCreate,
+    BenchmarkDetail,
+    CaseCreate,
+    CaseDetail,
+    ResultDetail,
+    RunCreate,
+    RunDetail,
+    RunRow,
+)
+from evals.benchmarks import activate_drafts, add_cases, create_benchmark
+from evals.freezing import begin_run
+from evals.jobs import play_run
+from evals.models import Benchmark, Case, Run
+from harness.api.verbs import GovernedViewSet, StatefulViewSet, with_verbs
+from harness.authentication import actor_of
+from harness.models import Agent
+from jobs.queue import enqueue
+from proposals.models import Proposal
+
+__all__ = ["BenchmarkViewSet", "CaseViewSet", "RunViewSet"]
+
+
+class BenchmarkViewSet(mixins.CreateModelMixin, GovernedViewSet):
+    """An agent's examples."""
+
+    model = Benchmark
+    serializer_class = BenchmarkDetail
+
+    @extend_schema(request=BenchmarkCreate, responses={201: BenchmarkDetail})
+    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        body = BenchmarkCreate(data=request.data)
+        body.is_valid(raise_exception=True)
+        actor = actor_of(request)
+        agent = get_object_or_404(Agent.objects.visible_to(actor), slug=body.validated_data["agent"])
+        made = create_benchmark(
+            agent, name=body.validated_data["name"], description=body.validated_data["description"], by=actor
+        )
+        return Response(BenchmarkDetail(made).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=CaseCreate(many=True), responses={201: serializers.DictField})
+    @action(detail=True, methods=["post"], url_path="cases")
+    def add(self, request: Request, pk: str | None = None) -> Response:
+        """Add cases as drafts; all of them or none."""
+        body = CaseCreate(data=request.data, many=True)
+        body.is_valid(raise_exception=True)
+        added = add_cases(self.get_object(), body.validated_data, by=actor_of(request))
+        return Response({"added": len(added)}, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=ActivateRequest, responses=serializers.DictField)
+    @action(detail=True, methods=["post"])
+    def activate(self, request: Request, pk: str | None = None) -> Response:
+        """Activate every draft case."""
+        body = ActivateRequest(data=request.data)
+        body.is_valid(raise_exception=True)
+        number = activate_drafts(self.get_object(), by=actor_of(request), reason=body.validated_data["reason"])
+        return Response({"activated": number})
+
+
+@with_verbs
+class CaseViewSet(StatefulViewSet):
+    """Single examples."""
+
+    model = Case
+    serializer_class = CaseDetail
+
+    def get_queryset(self) -> Any:
+        return super().get_queryset().select_related("intent")
+
+
+@with_verbs
+class RunViewSet(mixins.CreateModelMixin, StatefulViewSet):
+    """Paired comparisons and their verdicts."""
+
+    model = Run
+
+    def get_serializer_class(self) -> Any:
+        return {"list": RunRow, "create": RunCreate}.get(self.action, RunDetail)
+
+    def get_queryset(self) -> Any:
+        rows = super().get_queryset().select_related("agent")
+        wanted = {name: self.request.query_params[name] for name in ("status", "proposal") if name in self.request.query_params}
+        return rows.filter(**wanted)
+
+    @extend_schema(request=RunCreate, responses={201: RunDetail})
+    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Begin the validation of a submitted proposal, or the next look of a held one."""
+        body = RunCreate(data=request.data)
+        body.is_valid(raise_exception=True)
+        actor = actor_of(request)
+        proposal = get_object_or_404(Proposal.objects.visible_to(actor), pk=body.validated_data["proposal"])
+        require(actor, Permission.START_RUN, proposal.access_scope(), act=f"validate {proposal}")
+        run = begin_run(proposal, by=actor, reason=body.validated_data["reason"] or "asked for")
+        enqueue(play_run, str(run.pk), key=str(run.pk))
+        return Response(RunDetail(run).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(responses=ResultDetail(many=True))
+    @action(detail=True, methods=["get"])
+    def results(self, request: Request, pk: str | None = None) -> Response:
+        """Return the rows behind the verdict."""
+        rows = self.get_object().results.select_related("run_case__case").order_by("run_case_id", "trial", "arm")
+        page = self.paginate_queryset(rows.order_by("-id"))
+        return self.get_paginated_response(ResultDetail(page, many=True).data)

@@ -1,0 +1,63 @@
+"""Adding cases to a benchmark and putting them in use."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.db import transaction
+
+from accounts.access import require
+from accounts.acting import Actor, acting
+from accounts.exceptions import DomainError
+from accounts.roles import Permission
+from audit.record import record
+from episodes.models import Intent
+from evals.models import Benchmark, Case
+from evals.scoring import validate_expectations
+from harness.canonical import clean_json
+from harness.models import Agent
+
+__all__ = ["activate_drafts", "add_cases", "create_benchmark"]
+
+
+@transaction.atomic
+def create_benchmark(agent: Agent, *, name: str, description: str, by: Actor) -> Benchmark:
+    """Make a benchmark; it becomes the agent's active one when there is none."""
+    require(by, Permission.EDIT_BENCHMARK, agent.access_scope(), act=f"add a benchmark to {agent.slug!r}")
+    is_first = not Benchmark.objects.filter(agent=agent).active().exists()
+    with acting(by, reason=f"benchmark {name}"):
+        benchmark = Benchmark(agent=agent, name=name, description=description, is_active=is_first)
+        benchmark.save(force_insert=True)
+        record("benchmark.create", benchmark, team_id=agent.team_id)
+    return benchmark
+
+
+@transaction.atomic
+def add_cases(benchmark: Benchmark, items: Iterable[Mapping[str, Any]], *, by: Actor) -> list[Case]:
+    """Add cases as drafts; intents are named by slug and must exist. All or none are added."""
+    require(by, Permission.EDIT_BENCHMARK, benchmark.agent.access_scope(), act=f"add cases to {benchmark}")
+    intents = {intent.slug: intent for intent in Intent.objects.filter(agent_id=benchmark.agent_id).current()}
+    cases = []
+    with acting(by, reason=f"cases for {benchmark}"):
+        for index, item in enumerate(items):
+            slug = item.get("intent")
+            if slug and slug not in intents:
+                raise DomainError(f"Case {index}: there is no intent {slug!r}; define it first.")
+            validate_expectations(item["expectations"])
+            case = Case(
+                benchmark=benchmark, name=item["name"], kind=item["kind"], split=item["split"],
+                intent=intents.get(slug) if slug else None, cluster=item.get("cluster") or item["name"],
+                weight=item.get("weight", 1.0), source=item.get("source", ""), messages=clean_json(item["messages"]),
+                user_state=clean_json(item.get("user_state", {})), expectations=clean_json(item["expectations"]),
+            )  # fmt: skip
+            case.save(force_insert=True)
+            cases.append(case)
+        record("benchmark.add_cases", benchmark, team_id=benchmark.agent.team_id, facts={"cases": len(cases)})
+    return cases
+
+
+def activate_drafts(benchmark: Benchmark, *, by: Actor, reason: str) -> int:
+    """Activate every draft case of the benchmark, one by one; return how many."""
+    drafts = list(benchmark.cases.filter(status=Case.Status.DRAFT).order_by("pk"))
+    for case in drafts:
+        case.activate(by=by, reason=reason)
+    return len(drafts)

@@ -1,0 +1,63 @@
+"""Curation trials: which cases a version passes 5 of 5, so that losing one of them means something."""
+
+from uuid import UUID
+
+from django.db.models import Count, Q
+
+from evals.models import Benchmark, Case, CurationTrial
+from evals.runners import InfrastructureError, Runner
+from evals.scoring import score
+from harness.models import HarnessVersion
+
+__all__ = ["TRIALS", "curate", "curated", "uncurated"]
+
+TRIALS = 5
+
+
+def curated(digest: str, benchmark: Benchmark) -> frozenset[UUID]:
+    """Return the cases that the version passed in all its curation trials."""
+    rows = (
+        CurationTrial.objects.filter(case__benchmark=benchmark, digest=digest)
+        .values("case_id")
+        .annotate(passes=Count("id", filter=Q(passed=True)), trials=Count("id"))
+        .filter(trials=TRIALS, passes=TRIALS)
+    )
+    return frozenset(row["case_id"] for row in rows)
+
+
+def uncurated(version: HarnessVersion, benchmark: Benchmark) -> list[Case]:
+    """Return the active verify cases whose curation trials on this version are not finished.
+
+    A case that failed one trial is finished: it cannot pass 5 of 5 any more.
+    """
+    done = (
+        CurationTrial.objects.filter(case__benchmark=benchmark, digest=version.digest)
+        .values("case_id")
+        .annotate(failures=Count("id", filter=Q(passed=False)), trials=Count("id"))
+        .filter(Q(failures__gt=0) | Q(trials=TRIALS))
+    )
+    cases = benchmark.cases.active().in_split(split="verify")
+    return list(cases.exclude(pk__in=[row["case_id"] for row in done]).order_by("pk"))
+
+
+def curate(case: Case, version: HarnessVersion, runner: Runner) -> list[CurationTrial]:
+    """Play what is missing of a case's five trials and return the new rows, unsaved; stop at the first failure.
+
+    A trial that infrastructure lost is simply not there; the next round plays it again.
+    """
+    known = set(CurationTrial.objects.filter(case=case, digest=version.digest).values_list("trial", flat=True))
+    rows: list[CurationTrial] = []
+    for trial in range(TRIALS):
+        if trial in known:
+            continue
+        try:
+            played = runner.play(version.document, case.messages, user_state=case.user_state, seed=1_000 + trial)
+        except InfrastructureError:
+            break
+        passed = not played.crashed and score(case.expectations, played.output, played.steps).passed
+        rows.append(
+            CurationTrial(case=case, digest=version.digest, trial=trial, passed=passed, latency_ms=played.latency_ms)
+        )
+        if not passed:
+            break
+    return rows

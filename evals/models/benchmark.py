@@ -1,0 +1,129 @@
+"""An agent's examples."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from accounts.access import Scope
+from accounts.acting import Actor
+from accounts.history import GovernedHistory
+from accounts.ids import uuid7
+from accounts.roles import Permission
+from audit.transitions import Edge, Stateful
+from episodes.models import Intent
+from evals.querysets import BenchmarkQuerySet, CaseQuerySet, FactsOfRunQuerySet
+from harness.models import Agent
+
+__all__ = ["Benchmark", "Case", "CurationTrial"]
+
+
+class Benchmark(models.Model):
+    """A named set of cases of one agent. One is active and judges proposals."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="benchmarks")
+    name = models.CharField(max_length=120)
+    description = models.TextField(blank=True)
+    is_active = models.BooleanField(default=True)
+    holdout_looks = models.PositiveIntegerField(default=0, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = BenchmarkQuerySet.as_manager()
+    history = GovernedHistory(excluded_fields=["holdout_looks"])
+
+    class Meta:
+        ordering = ("agent", "name")
+        constraints = (
+            models.UniqueConstraint(fields=("agent", "name"), name="benchmark_name_once"),
+            models.UniqueConstraint(fields=("agent",), condition=Q(is_active=True), name="one_active_benchmark"),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Case(Stateful):
+    """One example: what the user says, with which state, and what must come of it."""
+
+    class Kind(models.TextChoices):
+        SUCCESS = "success", "Success"
+        KNOWN_FAILURE = "known_failure", "Known failure"
+        EDGE = "edge", "Edge"
+        HIGH_RISK = "high_risk", "High risk"
+
+    class Split(models.TextChoices):
+        DEV = "dev", "Development"
+        VERIFY = "verify", "Verification"
+        HOLDOUT = "holdout", "Hold-out"
+
+    class Status(models.TextChoices):
+        DRAFT = "draft", "Draft"
+        ACTIVE = "active", "Active"
+        RETIRED = "retired", "Retired"
+
+    AGENT_PATH: ClassVar[str] = "benchmark__agent"
+    EDGES: ClassVar[tuple[Edge, ...]] = (
+        Edge(
+            "activate", frozenset({Status.DRAFT}), Status.ACTIVE, Permission.EDIT_BENCHMARK, "Activate", needs_reason=False
+        ),
+        Edge("retire", frozenset({Status.DRAFT, Status.ACTIVE}), Status.RETIRED, Permission.EDIT_BENCHMARK, "Retire"),
+    )
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    benchmark = models.ForeignKey(Benchmark, on_delete=models.PROTECT, related_name="cases")
+    name = models.CharField(max_length=160)
+    kind = models.CharField(max_length=14, choices=Kind.choices)
+    split = models.CharField(max_length=8, choices=Split.choices)
+    intent = models.ForeignKey(Intent, on_delete=models.PROTECT, null=True, blank=True, related_name="cases")
+    cluster = models.CharField(max_length=160, help_text="The coarsest known of template, source conversation, user.")
+    weight = models.FloatField(default=1.0)
+    source = models.CharField(max_length=160, blank=True, help_text="Where it comes from: an episode, a person, a file.")
+    messages = models.JSONField(help_text="The conversation up to the turn that is judged.")
+    user_state = models.JSONField(default=dict, blank=True)
+    expectations = models.JSONField(help_text="What must hold of the reply, e.g. {\"contains\": [\"30 days\"]}.")
+    status = models.CharField(max_length=8, choices=Status.choices, default=Status.DRAFT, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = CaseQuerySet.as_manager()
+    history = GovernedHistory()
+
+    class Meta:
+        ordering = ("benchmark", "split", "name")
+        constraints = (models.UniqueConstraint(fields=("benchmark", "name"), name="case_name_once"),)
+        indexes = (models.Index(fields=("benchmark", "split", "status"), name="case_place"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def access_scope(self) -> Scope:
+        return self.benchmark.agent.access_scope()
+
+    def activate(self, *, by: Actor, reason: str = "") -> None:
+        self._move("activate", by=by, reason=reason)
+
+    def retire(self, *, by: Actor, reason: str) -> None:
+        self._move("retire", by=by, reason=reason)
+
+
+class CurationTrial(models.Model):
+    """One trial of a case on one version, played to choose cases; it never counts in a gate. Append-only."""
+
+    AGENT_PATH: ClassVar[str] = "case__benchmark__agent"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="curation_trials")
+    digest = models.CharField(max_length=64, help_text="The version played.")
+    trial = models.PositiveSmallIntegerField()
+    passed = models.BooleanField()
+    latency_ms = models.FloatField()
+    played_at = models.DateTimeField(db_default=Now())
+
+    objects = FactsOfRunQuerySet.as_manager()
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("case", "digest", "trial"), name="curation_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.case} on {self.digest[:8]} trial {self.trial}"

@@ -1,0 +1,165 @@
+"""From stored results to the gate and back: what a run's rows say, read by `evals.gate`."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django.db.models import Count
+
+from accounts.acting import MACHINE
+from evals.exceptions import HoldoutSpentError, UnfrozenError
+from evals.freezing import freeze_holdout, targets_of
+from evals.gate import judge
+from evals.gate.policy import GatePolicy
+from evals.models import Result, Run, RunCase
+from evals.readings import CaseReading, RunReadings, SizeChange, TrafficShare, TrialReading, Verdict
+from episodes.models import Conversation
+from harness.lines import pretty
+from harness.models import Agent
+from proposals.drafting import laws_broken
+from proposals.models import Proposal
+
+__all__ = ["conclude", "readings_of", "shared_passages", "summary_of", "traffic_of"]
+
+_JUDGED = ("validated", "failed", "held", "approved", "released", "verified", "not_fixed", "confounded", "rolled_back")
+
+
+def readings_of(run: Run) -> RunReadings:
+    """Return everything the gate may know about the run, as values."""
+    proposal = run.proposal
+    if proposal is None:
+        raise UnfrozenError(f"{run} has no proposal: the gate judges proposals.")
+    rows = list(run.run_cases.order_by("pk"))
+    earlier = list(proposal.runs.filter(status=Run.Status.JUDGED).exclude(pk=run.pk).order_by("pk"))
+    policy = GatePolicy.from_mapping(run.gate_policy)
+    return RunReadings(
+        claim=proposal.claim,  # type: ignore[arg-type]  # the field's choices are the literals
+        cases=tuple(_case(row) for row in rows),
+        trials=tuple(_trial(result) for result in run.results.order_by("run_case_id", "trial", "arm")),
+        traffic=tuple(traffic_of(run.agent, rows)),
+        predicted_effect=proposal.predicted_effect.get("gain"),
+        size=SizeChange(len(pretty(run.baseline.document)), len(pretty(run.candidate.document))),
+        static_findings=tuple(_static_findings(run, proposal)),
+        shared_passages=tuple(shared_passages(proposal.patch, rows, words=policy.leakage_words)),
+        attempts=_attempts(run.agent),
+        promotions=run.agent.proposals.filter(status__in=("verified", "not_fixed", "confounded")).count(),
+        look=earlier[-1].reading["next_look"] if earlier and earlier[-1].reading else 1,
+        passed_before=tuple(
+            gate["name"] for old in earlier for gate in old.reading.get("gates", ()) if gate["verdict"] == "pass"
+        ),
+        holdout_looks=run.benchmark.holdout_looks,
+    )
+
+
+def _attempts(agent: Agent) -> int:
+    judged: int = agent.proposals.filter(status__in=_JUDGED).count()
+    return judged + 1
+
+
+def _static_findings(run: Run, proposal: Proposal) -> Iterator[str]:
+    yield from (law.sentence for law in laws_broken(proposal))
+    if run.candidate.digest != proposal.candidate_digest:
+        yield "The version that was played is not the candidate of the proposal."
+
+
+def _case(row: RunCase) -> CaseReading:
+    return CaseReading(
+        case_id=str(row.pk), cluster=row.cluster, intent=row.intent_slug, kind=row.kind,
+        split=row.split,  # type: ignore[arg-type]  # the field's choices are the literals
+        weight=row.weight, is_target=row.is_target, is_protected=row.is_protected,
+        high_risk=row.kind == "high_risk", requires_escalation=row.expectations.get("handoff") is True,
+    )  # fmt: skip
+
+
+def _trial(result: Result) -> TrialReading:
+    return TrialReading(
+        case_id=str(result.run_case_id),
+        arm=result.arm,  # type: ignore[arg-type]  # the field's choices are the literals
+        trial=result.trial, score=result.score, success=result.passed, latency_ms=result.latency_ms or 0.0,
+        cost_usd=result.cost_usd or 0.0, critical_violations=tuple(result.violations),
+        crashed=result.crashed, dropped=result.dropped, escalated=bool(result.output.get("handoff")),
+    )  # fmt: skip
+
+
+def traffic_of(agent: Agent, rows: Iterable[RunCase]) -> list[TrafficShare]:
+    """Return each intent's share of conversations; equal shares over the run's intents while there is no traffic."""
+    counts = (
+        Conversation.objects.filter(agent=agent, intent__isnull=False)
+        .values("intent__slug", "intent__state")
+        .annotate(number=Count("id"))
+    )
+    total = sum(row["number"] for row in counts)
+    if not total:
+        intents = sorted({row.intent_slug for row in rows if row.intent_slug})
+        return [TrafficShare(intent, 1 / len(intents)) for intent in intents]
+    return [
+        TrafficShare(row["intent__slug"], row["number"] / total, "emerging" if row["intent__state"] == "emerging" else "live")
+        for row in counts
+        if row["intent__state"] != "retired"
+    ]
+
+
+def shared_passages(patch: Any, rows: Iterable[RunCase], *, words: int) -> list[str]:
+    """Return the verify and hold-out cases that share `words` consecutive words with what the patch writes."""
+    written = _runs_of_words(" \n ".join(_texts(patch)), words)
+    shared = []
+    for row in rows:
+        said = " \n ".join(_texts(row.messages))
+        if written & _runs_of_words(said, words):
+            shared.append(str(row.pk))
+    return shared
+
+
+def _runs_of_words(text: str, length: int) -> set[tuple[str, ...]]:
+    found = re.findall(r"\w+", text.casefold())
+    return {tuple(found[place : place + length]) for place in range(len(found) - length + 1)}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+
+
+def summary_of(verdict: Verdict) -> dict[str, Any]:
+    """Return what a proposal keeps of its verdict: the sentences, gate by gate."""
+    return {
+        "sentence": verdict.sentence,
+        "gates": {gate.name: {"verdict": gate.verdict, "sentence": gate.sentence} for gate in verdict.gates},
+        "reasons": list(verdict.approvals.reasons),
+    }
+
+
+def conclude(run: Run) -> str:
+    """Judge a run whose results are complete; return `judged`, or `more` when the hold-out must be played first.
+
+    Judging twice is harmless: the state machines let the verdict in once.
+    """
+    policy = GatePolicy.from_mapping(run.gate_policy)
+    verdict = judge(readings_of(run), policy)
+    if verdict.wants_holdout and not run.run_cases.filter(split="holdout").exists():
+        try:
+            if freeze_holdout(run, policy):
+                return "more"
+        except HoldoutSpentError as refusal:
+            return _hold(run, str(refusal), verdict)
+    _store(run, verdict.overall, verdict.as_json() | {"sentence": verdict.sentence}, verdict)
+    return "judged"
+
+
+def _hold(run: Run, sentence: str, verdict: Verdict) -> str:
+    _store(run, "hold", verdict.as_json() | {"overall": "hold", "sentence": sentence}, verdict)
+    return "judged"
+
+
+def _store(run: Run, overall: str, reading: dict[str, Any], verdict: Verdict) -> None:
+    run.judge(verdict=overall, reading=reading, by=MACHINE)
+    if run.proposal is not None:
+        summary = summary_of(verdict) | {"sentence": reading["sentence"]}
+        people = max(1, verdict.approvals.people)
+        run.proposal.record_verdict(overall, run_ref=run.pk, summary=summary, approvals=people, by=MACHINE)

@@ -1,0 +1,15 @@
+"""Pages of the console; they stand under /admin/ beside the model pages."""
+
+from django.contrib import admin
+from django.urls import path
+
+from console.views import ask_for_proposal, restore_version
+
+__all__ = ["urlpatterns"]
+
+app_name = "console"
+
+urlpatterns = [
+    path("console/versions/<uuid:pk>/restore", admin.site.admin_view(restore_version), name="restore-version"),
+    path("console/patterns/<uuid:pk>/ask", admin.site.admin_view(ask_for_proposal), name="ask-for-proposal"),
+]

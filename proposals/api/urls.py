@@ -1,0 +1,17 @@
+"""Addresses of proposals."""
+
+from django.urls import path
+from rest_framework.routers import DefaultRouter
+
+from proposals.api.views import PatternDraftView, ProposalViewSet, StrategyViewSet
+
+__all__ = ["urlpatterns"]
+
+router = DefaultRouter(trailing_slash=False)
+router.include_root_view = False
+router.register("proposals", ProposalViewSet, basename="proposal")
+router.register("strategies", StrategyViewSet, basename="strategy")
+urlpatterns = [
+    path("patterns/<uuid:pk>/draft", PatternDraftView.as_view(), name="pattern-draft"),
+    *router.urls,
+]

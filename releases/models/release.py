@@ -1,0 +1,149 @@
+"""A rollout of one version: who, why, how far, and how it ended."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from accounts.access import Scope
+from accounts.history import GovernedHistory
+from accounts.ids import uuid7
+from accounts.models import User
+from accounts.roles import Permission
+from audit.transitions import Edge, Stateful
+from harness.models import Agent, HarnessVersion
+from proposals.models import Proposal
+from releases.querysets import GovernedOfReleaseQuerySet, ReleaseQuerySet
+
+__all__ = ["Release", "ReleaseApproval"]
+
+
+class Release(Stateful):
+    """One version on its way to everybody, step by step, watched and reversible."""
+
+    class Status(models.TextChoices):
+        DRAFT = "draft", "Draft"
+        AWAITING_APPROVAL = "awaiting_approval", "Awaiting approval"
+        RUNNING = "running", "Running"
+        PAUSED = "paused", "Paused"
+        PROMOTING = "promoting", "Promoting"
+        PROMOTED = "promoted", "Promoted"
+        ROLLING_BACK = "rolling_back", "Rolling back"
+        ROLLED_BACK = "rolled_back", "Rolled back"
+        INCONCLUSIVE = "inconclusive", "Inconclusive"
+        WITHDRAWN = "withdrawn", "Withdrawn"
+        DECLINED = "declined", "Declined"
+
+    class Effect(models.TextChoices):
+        VERIFIED = "verified", "Verified"
+        NOT_FIXED = "not_fixed", "Not fixed"
+        CONFOUNDED = "confounded", "Confounded"
+
+    EDGES: ClassVar[tuple[Edge, ...]] = (
+        Edge("submit", frozenset({Status.DRAFT}), Status.AWAITING_APPROVAL, Permission.PLAN_RELEASE, "Submit"),
+        Edge("start", frozenset({Status.AWAITING_APPROVAL}), Status.RUNNING, Permission.RUN_RELEASE, "Start"),
+        Edge("pause", frozenset({Status.RUNNING}), Status.PAUSED, Permission.STOP_RELEASE, "Pause", by_machine=True),
+        Edge("resume", frozenset({Status.PAUSED}), Status.RUNNING, Permission.RUN_RELEASE, "Resume"),
+        Edge(
+            "withdraw", frozenset({Status.DRAFT, Status.AWAITING_APPROVAL}), Status.WITHDRAWN,
+            Permission.PLAN_RELEASE, "Withdraw",
+        ),
+        Edge("decline", frozenset({Status.AWAITING_APPROVAL}), Status.DECLINED, Permission.APPROVE_RELEASE, "Decline"),
+        Edge(
+            "roll_back", frozenset({Status.RUNNING, Status.PAUSED, Status.PROMOTED, Status.INCONCLUSIVE}),
+            Status.ROLLING_BACK, Permission.STOP_RELEASE, "Roll back", by_machine=True, danger=True,
+        ),
+        Edge(
+            "confirm_rolled_back", frozenset({Status.ROLLING_BACK}), Status.ROLLED_BACK, None,
+            "Confirm the rollback of", by_machine=True,
+        ),
+        Edge("begin_promotion", frozenset({Status.RUNNING}), Status.PROMOTING, None, "Begin to promote", by_machine=True),
+        Edge("promote", frozenset({Status.PROMOTING}), Status.PROMOTED, None, "Promote", by_machine=True),
+        Edge("fall_back", frozenset({Status.PROMOTING}), Status.RUNNING, None, "Fall back from promoting", by_machine=True),
+        Edge("run_out", frozenset({Status.RUNNING}), Status.INCONCLUSIVE, None, "End as inconclusive", by_machine=True),
+        Edge("extend", frozenset({Status.INCONCLUSIVE}), Status.RUNNING, Permission.RUN_RELEASE, "Extend"),
+    )  # fmt: skip
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="releases")
+    proposal = models.ForeignKey(Proposal, on_delete=models.PROTECT, related_name="releases")
+    baseline = models.ForeignKey(HarnessVersion, on_delete=models.PROTECT, related_name="+", editable=False)
+    version = models.ForeignKey(HarnessVersion, on_delete=models.PROTECT, related_name="releases", editable=False)
+    run_ref = models.UUIDField(editable=False, help_text="The run that judged the version.")
+    retry_of = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="retries")
+    owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", editable=False)
+    reason = models.TextField()
+    plan = models.JSONField(help_text="Steps, margins, guards, clocks: what the approvers approve.")
+    plan_digest = models.CharField(max_length=64, editable=False)
+    salt = models.CharField(max_length=64, editable=False)
+    approvals_needed = models.PositiveSmallIntegerField(default=1, editable=False)
+
+    status = models.CharField(max_length=18, choices=Status.choices, default=Status.DRAFT, editable=False)
+    step = models.PositiveSmallIntegerField(default=0, editable=False)
+    weight = models.FloatField(default=0.0, editable=False)
+    step_started_at = models.DateTimeField(null=True, editable=False)
+    started_at = models.DateTimeField(null=True, editable=False)
+    deadline_at = models.DateTimeField(null=True, editable=False)
+    promoted_at = models.DateTimeField(null=True, editable=False)
+    ended_at = models.DateTimeField(null=True, editable=False)
+    aftermath_closed_at = models.DateTimeField(null=True, editable=False)
+    effect = models.CharField(max_length=12, choices=Effect.choices, blank=True, editable=False)
+    effect_reading = models.JSONField(default=dict, editable=False)
+    guard_status = models.CharField(max_length=10, blank=True, editable=False)
+    guard_sentence = models.TextField(blank=True, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = ReleaseQuerySet.as_manager()
+    history = GovernedHistory(excluded_fields=["guard_sentence", "guard_status"])
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("agent",),
+                condition=Q(status__in=("running", "paused", "promoting", "inconclusive", "rolling_back")),
+                name="one_live_ramp_per_agent",
+            ),
+            models.CheckConstraint(condition=Q(weight__gte=0) & Q(weight__lte=1), name="release_weight_is_share"),
+            models.CheckConstraint(condition=~Q(version=F("baseline")), name="release_changes_something"),
+        )
+        indexes = (models.Index(fields=("agent", "status"), name="release_by_status"),)
+
+    def __str__(self) -> str:
+        return f"{self.version} ({self.get_status_display().lower()})"
+
+    def access_scope(self) -> Scope:
+        return self.agent.access_scope()
+
+    def audit_digest(self) -> str:
+        return self.version.digest
+
+
+class ReleaseApproval(models.Model):
+    """One person saying *this plan is right*, for exactly this plan and version."""
+
+    AGENT_PATH: ClassVar[str] = "release__agent"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="approvals")
+    approver = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    plan_digest = models.CharField(max_length=64)
+    version_digest = models.CharField(max_length=64)
+    comment = models.TextField(blank=True)
+    is_simulated = models.BooleanField(default=False)
+    expires_at = models.DateTimeField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    objects = GovernedOfReleaseQuerySet.as_manager()
+    history = GovernedHistory()
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(fields=("release", "approver", "plan_digest"), name="release_approval_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.approver} approved {self.release}"
+

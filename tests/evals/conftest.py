@@ -1,0 +1,109 @@
+"""A benchmark of an agent that knows some answers and lacks one."""
+
+import pytest
+
+from accounts.acting import MACHINE, acting
+from episodes.models import Conversation, Episode, Intent
+from evals.benchmarks import activate_drafts, add_cases, create_benchmark
+from evals.playing import curate_benchmark
+from evals.runners import HttpRunner
+from harness.models import Change
+from harness.policy import demo_policy
+from proposals.drafting import Quote, Sketch, draft
+from tests.evals.endpoint import endpoint as serve_endpoint
+
+KNOWN = [f"topic{letter}" for letter in "abcdefghij"]
+DOCUMENTS = {name: {"title": name, "text": f"The answer about {name}.", "tags": [name], "position": 1} for name in KNOWN}
+
+
+@pytest.fixture
+def endpoint():
+    with serve_endpoint() as server:
+        yield server
+
+
+@pytest.fixture
+def policy(agent, cast):
+    """The demo's sample sizes, put in force by two people."""
+    change = Change.propose(
+        agent=agent, kind="policy", document=demo_policy(), rationale="small samples", by=cast.engineer.as_actor()
+    )
+    change.approve(by=cast.approver.as_actor(), reason="fine")
+    agent.refresh_from_db()
+
+
+@pytest.fixture
+def taught(agent, endpoint, policy, cast):
+    """The agent with its endpoint, ten known topics and an unknown one, and a benchmark over all of them."""
+    from harness.models import HarnessVersion
+
+    document = {**agent.stable.document, "context": {"documents": DOCUMENTS, "retrieval": {"top_k": 3, "min_score": 0.3}}}
+    version = HarnessVersion.create(agent=agent, document=document, parent=agent.stable, by=MACHINE, note="taught")
+    agent.set_stable(version, expected=agent.stable, by=MACHINE, reason="taught")
+    with acting(MACHINE, reason="set up"):
+        agent.endpoint = endpoint.url
+        agent.save()
+        for name in [*KNOWN, "unknown"]:
+            Intent.objects.create(agent=agent, slug=name, name=name, state="live")
+    return agent
+
+
+def items(name, number, split, answer=None):
+    return [
+        {
+            "name": f"{name}-{split}-{n}", "kind": "success", "split": split, "intent": name,
+            "messages": [{"role": "user", "content": f"Tell me about {name}, way {n}."}],
+            "expectations": {"contains": [answer or f"The answer about {name}."]},
+        }
+        for n in range(number)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def benchmark(taught, cast):
+    engineer = cast.engineer.as_actor()
+    made = create_benchmark(taught, name="exam", description="", by=engineer)
+    rows = [row for name in KNOWN for row in items(name, 11, "verify")]
+    rows += items("unknown", 14, "verify") + items("unknown", 14, "holdout")
+    add_cases(made, rows, by=engineer)
+    activate_drafts(made, by=engineer, reason="reviewed")
+    return made
+
+
+@pytest.fixture
+def curated_benchmark(benchmark, taught, endpoint):
+    with HttpRunner(endpoint.url) as runner:
+        curate_benchmark(taught.stable, benchmark, runner)
+    return benchmark
+
+
+@pytest.fixture
+def episode(taught, cast):
+    from django.utils import timezone
+
+    now = timezone.now()
+    conversation = Conversation.objects.create(
+        agent=taught, external_id="c1", subject="u1", split="dev", started_at=now, last_at=now
+    )
+    return Episode.objects.create(
+        agent=taught, conversation=conversation, external_id="e1", started_at=now, body_digest="0" * 64,
+        input={"messages": [{"role": "user", "content": "the unknown thing"}]}, output={"text": "I cannot help."},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def submit(taught, episode, cast):
+    """Submit a person's document on `unknown`."""
+
+    def make(text="The answer about unknown.", *, tags=("unknown",), name="unknown", **changes):
+        value = {"title": name, "text": text, "tags": list(tags), "position": 2}
+        fields = {
+            "title": f"Document {name}", "claim": "fixes", "rationale": "nobody knows",
+            "patch": [{"op": "add", "path": f"/context/documents/{name}", "value": value}],
+            "evidence": [Quote(episode)], "target_intents": ["unknown"], "predicted_effect": {"gain": 0.8},
+        }  # fmt: skip
+        proposal = draft(taught, Sketch(**{**fields, **changes}), by=cast.engineer.as_actor())
+        proposal.submit(by=cast.engineer.as_actor(), reason="ready")
+        return proposal
+
+    return make

@@ -21,8 +21,8 @@ VERSION := $(shell cat .python-version)
 export SERVE ?= 1
 
 # What `check --deploy` looks at: a production environment, made up on the spot. The servers are the embedded ones.
-PRODUCTION := WHETSTONE_ENV=production WHETSTONE_ALLOWED_HOSTS=whetstone.example.org \
-  WHETSTONE_SECRET_KEY=$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(64))')
+PRODUCTION := env $$($(MANAGE) embedded start) WHETSTONE_ENV=production ALLOWED_HOSTS=whetstone.example.org \
+  SECRET_KEY=$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(64))')
 
 .PHONY: help
 help: ## Print this help
@@ -53,8 +53,9 @@ demo-verify: setup ## Recompute the demo's report from stored rows
 	$(MANAGE) demo_verify
 
 .PHONY: worker
-worker: setup ## Run the background workers
-	$(MANAGE) worker
+worker: setup ## Run one more worker over all queues
+	$(MANAGE) rqworker default runs embedding clock --worker-class rq.SimpleWorker \
+	  --serializer rq.serializers.JSONSerializer
 
 .PHONY: shell
 shell: setup ## Open a Python shell with the models
@@ -80,7 +81,7 @@ fmt: setup ## Format the code and mend what can be mended
 
 .PHONY: types
 types: setup ## Check types
-	.venv/bin/mypy
+	.venv/bin/mypy .
 
 .PHONY: imports
 imports: setup ## Check the import contracts

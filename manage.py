@@ -15,8 +15,9 @@ def main() -> None:
         os.environ.pop("PYTHONHOME", None)
         os.execv(python, [str(python), *sys.argv])  # noqa: S606 - our own interpreter, our own arguments
     # Imports wait for the right interpreter.
-    from config.embedded.commands import main as embedded  # noqa: PLC0415
     from django.core.management import execute_from_command_line  # noqa: PLC0415
+
+    from config.embedded.commands import main as embedded  # noqa: PLC0415
 
     if sys.argv[1:2] == ["embedded"]:
         # Reading the settings starts the servers, which is not what `stop` and `status` are about.

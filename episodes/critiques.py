@@ -22,8 +22,10 @@ _NUMBERS = re.compile(r"\S*\d\S*")
 
 @dataclass(frozen=True)
 class CaseReading:
-    """One episode with everything known of it. `signals` maps a kind to its evidence; `min_score` is what its harness
-    demands of a retrieval, where known; `corrections` are what people said should have happened."""
+    """One episode with everything known of it.
+
+    `signals` maps a kind to its evidence; `min_score` is what the harness demands of a retrieval, where known.
+    """
 
     user_text: str = ""
     output_text: str = ""
@@ -41,8 +43,11 @@ class CaseReading:
 
 @dataclass(frozen=True)
 class Judgment:
-    """A rule's critique. `rank` orders the evidence, strongest first; `meaning` is the text that makes two failures of
-    this kind alike, empty where the user's want does."""
+    """A rule's critique.
+
+    `rank` orders the evidence, strongest first. `meaning` is the text that makes two failures of this kind alike,
+    empty where the user's want does.
+    """
 
     kind: str
     layer: str
@@ -86,7 +91,7 @@ def _corrected_tool(case: CaseReading, rank: int) -> Judgment | None:
         return None
     failed = next((step for step in case.steps if step.kind == "tool_call" and step.name == case.corrected_tool), None)
     if failed is not None and failed.has_failed:
-        return _tool_judgment(case, failed, rank)
+        return _tool_judgment(failed, rank)
     return Judgment(
         _kind("tool_error", case.corrected_tool), "tools",
         f"{case.corrected_tool} should have been called with other arguments.",
@@ -102,10 +107,10 @@ def _tool_error(case: CaseReading, rank: int) -> Judgment | None:
     if lost.get("recovered"):
         return None
     failed = [step for step in case.steps if step.kind == "tool_call" and step.has_failed and step.name in lost["tools"]]
-    return _tool_judgment(case, failed[-1], rank) if failed else None
+    return _tool_judgment(failed[-1], rank) if failed else None
 
 
-def _tool_judgment(case: CaseReading, failed: StepReading, rank: int) -> Judgment:
+def _tool_judgment(failed: StepReading, rank: int) -> Judgment:
     error = failed.error[:200] or "no error text"
     return Judgment(
         _kind("tool_error", failed.name), "tools",

@@ -1,7 +1,7 @@
 """Conversations that fell silent: how they ended, by whose word, and what a detector makes of it where nobody said."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -33,20 +33,20 @@ def end_of(conversation: Conversation, order: Sequence[str]) -> Reading:
     return derive(_statements([conversation.pk])[conversation.pk], last_at=conversation.last_at, order=order)
 
 
-def settle_agent(agent: Agent, *, batch: int = _BATCH) -> list[UUID]:
+def settle_agent(agent: Agent, *, then: Callable[[list[UUID]], None], batch: int = _BATCH) -> list[UUID]:
     """Settle an agent's conversations after `maturity_s` of silence; return their ids.
 
-    A conversation with episodes that nobody has read yet waits. Each batch is one transaction, and two workers take
-    different conversations.
+    A conversation with episodes that nobody has read yet waits. Each batch is one transaction, in which `then` is
+    called with its ids, so that whoever is asked to look at them surely is. Two workers take different conversations.
     """
     settled: list[UUID] = []
-    while ids := _settle_batch(agent, batch):
+    while ids := _settle_batch(agent, then, batch):
         settled += ids
     return settled
 
 
 @transaction.atomic
-def _settle_batch(agent: Agent, batch: int) -> list[UUID]:
+def _settle_batch(agent: Agent, then: Callable[[list[UUID]], None], batch: int) -> list[UUID]:
     silent_since = timezone.now() - timedelta(seconds=agent.current_objective().maturity_s)
     unread = Episode.objects.waiting().filter(conversation_id=OuterRef("pk"))
     silent = Conversation.objects.filter(agent=agent, settled_at__isnull=True, last_at__lt=silent_since)
@@ -66,7 +66,9 @@ def _settle_batch(agent: Agent, batch: int) -> list[UUID]:
         end = derive(statements[row.pk], last_at=row.last_at, order=order)
         row.settled_at, row.resolution, row.resolution_source = now, end.resolution, end.source
     Conversation.objects.bulk_update(rows, ["settled_at", "resolution", "resolution_source"], batch_size=batch)
-    return [row.pk for row in rows]
+    ids = [row.pk for row in rows]
+    then(ids)
+    return ids
 
 
 def _detected(conversations: Sequence[Conversation]) -> list[Outcome]:

@@ -17,6 +17,7 @@ from audit.drawing import curve, level
 from harness.lines import readable_diff
 from releases.forms import ReleaseForm, UserStateForm
 from releases.models import Exposure, GuardTick, Release, ReleaseApproval, UserState
+from releases.planning import draft_release
 
 __all__ = ["ExposureAdmin", "GuardTickAdmin", "ReleaseAdmin", "ReleaseApprovalAdmin", "UserStateAdmin"]
 
@@ -33,6 +34,11 @@ class PlanDigest(BaseModel):
 def _approve(row: Release, *, by: Actor, reason: str, plan_digest: str) -> str:
     row.approve(by=by, reason=reason, plan_digest=plan_digest)
     return "Your approval of exactly this plan is written down."
+
+
+def _advance(row: Release, *, by: Actor, reason: str) -> str:
+    row.advance(by=by, reason=reason)
+    return f"Step {row.step + 1}: {100 * row.weight:.0f} % of users."
 
 
 @admin.register(Release)
@@ -54,7 +60,12 @@ class ReleaseAdmin(StatefulAdmin):
         Act("approve", "Approve", Permission.APPROVE_RELEASE, _approve, form=PlanDigest,
             offered=lambda row: row.status == Release.Status.AWAITING_APPROVAL,
             initial=lambda row: {"plan_digest": row.plan_digest}),
+        Act("advance", "Advance to the next step", Permission.RUN_RELEASE, _advance,
+            offered=lambda row: row.status == Release.Status.RUNNING),
     )  # fmt: skip
+
+    def write(self, request: HttpRequest, data: dict[str, Any]) -> Release:
+        return draft_release(by=person(request), **data)
 
     def reading(self, request: HttpRequest, row: Release) -> dict[str, Any]:
         arms = list(row.exposures.values("stage", "arm").annotate(users=Count("subject")).order_by("stage", "arm"))

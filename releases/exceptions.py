@@ -3,11 +3,14 @@
 from accounts.exceptions import DomainError
 
 __all__ = [
+    "ApprovalMissingError",
     "NothingStableError",
     "PlanMovedError",
     "PreconditionError",
     "RampBusyError",
     "ReleaseRefusedError",
+    "StillServedError",
+    "UnavailableError",
     "VelocityError",
 ]
 
@@ -48,3 +51,22 @@ class PreconditionError(DomainError):
 
     code = "precondition_failed"
     http_status = 412
+
+
+class ApprovalMissingError(DomainError):
+    """Not enough people have approved exactly this plan."""
+
+    code = "approval_missing"
+
+
+class StillServedError(DomainError):
+    """Serving still hands out the version that is being rolled back."""
+
+    code = "still_served"
+
+
+class UnavailableError(DomainError):
+    """The database does not answer and nothing was ever read from it."""
+
+    code = "unavailable"
+    http_status = 503

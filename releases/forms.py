@@ -26,6 +26,11 @@ class ReleaseForm(DeskForm):
     proposal = forms.ModelChoiceField(Proposal.objects.none())
     reason = forms.CharField(max_length=4_000, widget=forms.Textarea(attrs={"rows": 3}))
 
+    is_hotfix = forms.BooleanField(required=False, help_text="Urgent: the cool-down after a rollback does not hold it back.")
+    overlap_accepted = forms.BooleanField(
+        required=False, help_text="It may overlap an open aftermath, whose verdict is then marked as confounded."
+    )
+
     def prepare(self) -> None:
         _offer(self, "proposal", Proposal.objects.visible_to(self.actor).filter(status="approved"))
 

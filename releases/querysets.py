@@ -20,6 +20,10 @@ class ReleaseQuerySet(OfAgentQuerySet):
         """Return live releases and promoted ones whose aftermath is open."""
         return self.filter(status__in=(*LIVE, "promoted"), aftermath_closed_at__isnull=True)
 
+    def in_motion(self) -> Self:
+        """Return the releases the machine still has something to do for: watched ones and unfinished rollbacks."""
+        return self.watched() | self.filter(status="rolling_back")
+
     def in_aftermath(self) -> Self:
         return self.filter(status="promoted", aftermath_closed_at__isnull=True)
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.conf import settings
+from django.db import connection
 from rest_framework.test import APIClient
 
 from accounts.acting import MACHINE, acting
@@ -16,6 +17,11 @@ from harness.models import Agent, ApiKey
 
 # Only test connections may let a flush through the append-only guard; durability of a test's rows is nobody's concern.
 settings.DATABASES["default"]["OPTIONS"]["options"] = "-c whetstone.test_flush=on -c synchronous_commit=off"
+# A run has a database of its own, so that two runs in one checkout do not meet; its name starts as the guard demands.
+_RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"{os.getpid():08x}")[-8:]
+connection.settings_dict["TEST"]["NAME"] = f"test_whetstone_{_RUN}"
+# A test's rows live in its own transaction, which no other thread can read.
+settings.SERVING_LISTENS, settings.SERVING_POLL_S = False, 0.0
 # Every parallel worker has a Valkey database of its own, and none is the development one.
 _WORKER = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "gw0"))) + 1
 settings.REDIS_URL = re.sub(r"([?&]db=|/)\d+$", rf"\g<1>{_WORKER}", settings.REDIS_URL)

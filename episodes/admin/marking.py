@@ -5,10 +5,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from accounts.acting import Actor
+from accounts.acting import Actor, acting
+from episodes.exceptions import BadCorrectionError
+from episodes.judging import CorrectionText, correct, flag, report_outcome
 from episodes.models import Episode, Intent
 
-__all__ = ["CorrectionFields", "FlagFields", "correct_one", "correct_together", "flag_one", "flag_together"]
+__all__ = [
+    "CorrectionFields", "FlagFields", "OutcomeFields", "correct_one", "correct_together", "flag_one", "flag_together",
+    "report_ending",
+]  # fmt: skip
 
 
 class FlagFields(BaseModel):
@@ -30,12 +35,17 @@ class CorrectionFields(BaseModel):
     intent: str = Field(default="", max_length=80, description="The want, by its slug; empty takes the conversation's own.")
 
 
-def flag_together(episodes: Sequence[Episode], *, by: Actor, reason: str, mark: str) -> str:
-    from episodes.judging import flag  # noqa: PLC0415  # x
+class OutcomeFields(BaseModel):
+    """How the conversation ended, by the word of staff."""
 
+    name: Literal["resolved", "failed", "abandoned", "escalated", "blocked"] = Field(title="It ended")
+
+
+def flag_together(episodes: Sequence[Episode], *, by: Actor, reason: str, mark: str) -> str:
+    """Flag every one of `episodes`; what the form calls its reason is the flag's note."""
     for episode in episodes:
         flag(episode, reason=mark, note=reason, by=by)
-    return f"{len(episodes)} episodes are flagged." if len(episodes) != 1 else "The episode is flagged."
+    return "The episode is flagged." if len(episodes) == 1 else f"{len(episodes)} episodes are flagged."
 
 
 def flag_one(episode: Episode, **fields: Any) -> str:
@@ -43,11 +53,22 @@ def flag_one(episode: Episode, **fields: Any) -> str:
 
 
 def correct_together(episodes: Sequence[Episode], *, by: Actor, reason: str, intent: str, **said: Any) -> str:
-    from episodes.judging import correct  # noqa: PLC0415  # x
-
-    correct(episodes, by=by, **said)
-    return f"The correction covers {len(episodes)} episodes." if len(episodes) != 1 else "The episode is corrected."
+    """Write one correction that covers all of `episodes`."""
+    wanted = None
+    if intent and episodes:
+        wanted = Intent.objects.filter(agent=episodes[0].agent_id, slug=intent).first()
+        if wanted is None:
+            raise BadCorrectionError(f"There is no intent {intent!r} at this agent: name it by its slug, or leave it empty.")
+    with acting(by, reason=reason):
+        correct(episodes, CorrectionText(intent=wanted, **said), by=by)
+    return "The episode is corrected." if len(episodes) == 1 else f"The correction covers {len(episodes)} episodes."
 
 
 def correct_one(episode: Episode, **fields: Any) -> str:
     return correct_together([episode], **fields)
+
+
+def report_ending(episode: Episode, *, by: Actor, reason: str, name: str) -> str:
+    """Report as staff how the conversation ended; only the customer's own system outranks it."""
+    report_outcome(episode, name=name, source="staff", by=by, reason=reason[:300])
+    return f"Staff says: {name}."

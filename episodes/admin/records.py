@@ -16,7 +16,16 @@ from accounts.exceptions import DomainError
 from accounts.roles import Permission
 from audit.desk import STATUS_COLORS, Act, GovernedAdmin, VisibleRelatedFilter, person, standing
 from audit.forms import verb_form
-from episodes.admin.marking import CorrectionFields, FlagFields, correct_one, correct_together, flag_one, flag_together
+from episodes.admin.marking import (
+    CorrectionFields,
+    FlagFields,
+    OutcomeFields,
+    correct_one,
+    correct_together,
+    flag_one,
+    flag_together,
+    report_ending,
+)
 from episodes.models import Conversation, Episode, Outcome, Signal, Step
 from episodes.turns import turns_of
 
@@ -101,6 +110,7 @@ class EpisodeAdmin(GovernedAdmin):
     acts = (
         Act("flag", "Flag", Permission.FLAG_EPISODE, flag_one, needs_reason=False, form=FlagFields),
         Act("correct", "Correct", Permission.CORRECT_EPISODE, correct_one, needs_reason=False, form=CorrectionFields),
+        Act("report_ending", "Say how it ended", Permission.FLAG_EPISODE, report_ending, needs_reason=False, form=OutcomeFields),
     )
 
     def reading(self, request: HttpRequest, row: Episode) -> dict[str, Any]:

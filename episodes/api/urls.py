@@ -1,7 +1,25 @@
-"""Addresses of episodes and what is said about them."""
+"""Addresses of episodes and of what is said about them."""
 
 from rest_framework.routers import DefaultRouter
 
-router = DefaultRouter(trailing_slash=False)
+from episodes.api.views import (
+    ConversationViewSet,
+    CorrectionViewSet,
+    CritiqueViewSet,
+    EpisodeViewSet,
+    IntentViewSet,
+    PatternViewSet,
+)
 
+__all__ = ["urlpatterns"]
+
+router = DefaultRouter(trailing_slash=False)
+router.include_root_view = False
+router.include_format_suffixes = False
+router.register("episodes", EpisodeViewSet, basename="episode")
+router.register("conversations", ConversationViewSet, basename="conversation")
+router.register("corrections", CorrectionViewSet, basename="correction")
+router.register("critiques", CritiqueViewSet, basename="critique")
+router.register("patterns", PatternViewSet, basename="pattern")
+router.register("intents", IntentViewSet, basename="intent")
 urlpatterns = router.urls

@@ -135,10 +135,11 @@ def shortfall(pairs: Sequence[Pair], needed_error: float) -> Shortfall:
     k = max(len(row) for row in rows)
     means = [sum(row) / len(row) for row in rows]
     total = _variance(means)
-    within = sum(_variance(row) for row in rows if len(row) > 1) / n
+    # By chance the trials can seem to explain more than the clusters vary; the total is then all theirs.
+    within = min(sum(_variance(row) for row in rows if len(row) > 1) / n, total * k)
     goal = needed_error**2 * n
     clusters = max(1, math.ceil(n * total / goal) - n)
-    room = goal - max(0.0, total - within / k)
+    room = goal - (total - within / k)
     if within <= 0.0 or room <= 0.0:
         return Shortfall(clusters, None)
     trials = max(1, math.ceil(within / room) - k)

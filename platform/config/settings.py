@@ -147,6 +147,10 @@ SCHEDULE: list[tuple[str, int]] = [
 # Where a lower floor must call a higher one
 HARNESS_RESOLVER = "releases.serving.resolve"
 
+# Serving: a thread hears of changes at once and looks every second; 0 reads anew at every call, for tests
+SERVING_LISTENS = True
+SERVING_POLL_S = 1.0
+
 # Models
 INFERENCE_ENDPOINT = ENV.inference_endpoint
 INFERENCE_API_KEY = ENV.inference_api_key.get_secret_value()
@@ -217,7 +221,10 @@ LOGGING: dict[str, Any] = {
             "()": structlog.stdlib.ProcessorFormatter,
             "processors": [
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer() if IS_PRODUCTION else structlog.dev.ConsoleRenderer(colors=False),
+                # Plain tracebacks: rich ones print local variables, and those hold what users said.
+                structlog.processors.JSONRenderer()
+                if IS_PRODUCTION
+                else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
             ],
             "foreign_pre_chain": [
                 structlog.stdlib.add_log_level,

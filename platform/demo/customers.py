@@ -51,6 +51,7 @@ _PERSON_REQUESTS = (
 _FRUSTRATED_SHARE = 0.4
 _ATTEMPTS = 5
 _PAUSE_S = 0.2
+_TYPO_LETTERS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class AgentEndpoint:
     """An agent's address. A connection that fails is tried again for a second; an agent that breaks is a reply."""
 
     def __init__(self, base_url: str, *, timeout_s: float = 30.0) -> None:
-        self._http = httpx.Client(base_url=base_url, timeout=timeout_s)
+        self._http = httpx.Client(base_url=base_url, timeout=timeout_s, trust_env=False)
 
     def __enter__(self) -> Self:
         return self
@@ -280,7 +281,7 @@ def _worded(customer: Customer, utterance: Utterance, chance: random.Random) -> 
 def _with_typo(text: str, chance: random.Random) -> str:
     """Swap two inner letters of one longer word; words with digits are copied with care."""
     words = text.split(" ")
-    places = [place for place, word in enumerate(words) if len(word) > 4 and word.isalpha()]
+    places = [place for place, word in enumerate(words) if len(word) >= _TYPO_LETTERS and word.isalpha()]
     if not places:
         return text
     place = chance.choice(places)
@@ -331,7 +332,7 @@ def report_outcomes(
     seconds; a repeated report is the platform's to recognize.
     """
     headers = {"Authorization": f"Bearer {key}"}
-    with httpx.Client(base_url=base_url.rstrip("/"), headers=headers, timeout=10.0) as http:
+    with httpx.Client(base_url=base_url.rstrip("/"), headers=headers, timeout=10.0, trust_env=False) as http:
 
         def post(conversation: Conversation) -> str | None:
             if conversation.episode is None:

@@ -5,23 +5,35 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from django.utils.text import slugify
+
 from demo.scenario import Answer, Scenario, Utterance
 
-__all__ = ["cases_of", "intent_of", "order_in"]
+__all__ = ["cases_of", "intent_of", "order_in", "slug_of"]
 
 
 def intent_of(scenario: Scenario, intent: str) -> dict[str, Any]:
-    """Return the definition of an intent as people would write it: a name, a sentence, examples of the dev pool."""
+    """Return the definition of an intent as people would write it: a name, a sentence, examples of the dev pool.
+
+    The platform makes the slug from the name.
+    """
     answer = scenario.answers[intent]
     examples = [utterance.text.replace("{order}", "my order") for utterance in scenario.pool("dev") if utterance.intent == intent]
-    name = intent.replace("-", " ").replace("_", " ").capitalize()
     return {
         "agent": scenario.agent_slug,
-        "slug": re.sub(r"[^a-z0-9-]+", "-", intent.lower()).strip("-"),
-        "name": name,
+        "name": _name(intent),
         "definition": f"The user wants to know about: {answer.title}.",
         "examples": examples,
     }
+
+
+def _name(intent: str) -> str:
+    return intent.replace("-", " ").replace("_", " ").capitalize()
+
+
+def slug_of(intent: str) -> str:
+    """Return the slug the platform gives an intent defined by `intent_of`."""
+    return slugify(_name(intent))
 
 
 def cases_of(scenario: Scenario, pool: str, *, split: str, recorded: bool) -> list[dict[str, Any]]:
@@ -39,7 +51,7 @@ def _case(scenario: Scenario, utterance: Utterance, split: str, *, recorded: boo
         "name": utterance.template,
         "kind": "known_failure" if utterance.intent in scenario.missing else "success",
         "split": split,
-        "intent": intent_of(scenario, utterance.intent)["slug"],
+        "intent": slug_of(utterance.intent),
         "cluster": utterance.template,
         "source": f"{scenario.name}, pool {utterance.pool}",
         "messages": [{"role": "user", "content": utterance.render(order_id)}],

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from demo.exam import cases_of, intent_of
+from demo.exam import cases_of, intent_of, slug_of
 from demo.scenario import PersonProposal
 from demo.staff import RefusedError
 from demo.support import CorrectionWork, correct_failures
@@ -234,7 +234,7 @@ class Demonstration:
         wanted = [row for row in episodes if self.traffic.wants.get(row["conversation"]) in person.target_intents]
         body = {
             "agent": self.slug, "title": person.title, "claim": person.claim, "rationale": person.rationale,
-            "patch": [dict(operation) for operation in person.patch], "target_intents": list(person.target_intents),
+            "patch": [dict(operation) for operation in person.patch], "target_intents": [slug_of(intent) for intent in person.target_intents],
             "evidence": [{"episode": row["id"]} for row in wanted[:5]],
         }  # fmt: skip
         proposal = author.post("/proposals", body)

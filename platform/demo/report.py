@@ -7,6 +7,7 @@ from datetime import datetime
 from statistics import NormalDist
 from typing import Any
 
+from django.db import connection
 from django.db.models import Max
 
 from demo.passes import Demonstration, PassRecord
@@ -59,6 +60,7 @@ def build_report(demo: Demonstration, *, seconds: float, ablate: str) -> dict[st
         "scenario": demo.scenario.name,
         "seed": demo.seed,
         "ablate": ablate,
+        "database": connection.settings_dict["NAME"],
         "agent": agent.slug,
         "start": _share(start),
         "final": _share(final),

@@ -77,6 +77,7 @@ class AgentAdmin(GovernedAdmin):
         return {
             "versions": versions, "stable_id": row.stable_id, "policy": row.policy, "objective": row.objective,
             "layers": sorted(row.stable.document) if row.stable else [],
+            "may_stop": can(actor, Permission.STOP_RELEASE, scope), "may_run": can(actor, Permission.RUN_RELEASE, scope),
             "may_write": can(actor, Permission.WRITE_PROPOSAL, scope), "may_change": can(actor, Permission.PROPOSE_CHANGE, scope),
         }  # fmt: skip
 

@@ -23,6 +23,8 @@ class Client:
             base_url=f"{base_url.rstrip('/')}/api/v1/",
             headers={"Authorization": f"Bearer {key}", "Accept": "application/json"},
             timeout=timeout_s,
+            # A proxy in the environment is for the world outside, never for a platform on this machine.
+            mounts={"all://localhost": None, "all://127.0.0.1": None},
         )
         self._harnesses = HarnessCache(self._http, cache_dir)
         self.episodes = EpisodeQueue(self._http)

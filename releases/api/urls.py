@@ -1,3 +1,20 @@
-from django.urls import URLPattern, URLResolver
+"""Addresses of releases and serving."""
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from django.urls import path
+from rest_framework.routers import DefaultRouter
+
+from releases.api.serving import BundleView, HarnessView, UserStateView
+from releases.api.views import ReleaseViewSet, RevertView
+
+__all__ = ["urlpatterns"]
+
+router = DefaultRouter(trailing_slash=False)
+router.include_root_view = False
+router.register("releases", ReleaseViewSet, basename="release")
+urlpatterns = [
+    path("agents/<slug:slug>/harness", HarnessView.as_view(), name="harness"),
+    path("harnesses/<str:digest>", BundleView.as_view(), name="bundle"),
+    path("agents/<slug:slug>/users/<str:subject>/state", UserStateView.as_view(), name="user-state"),
+    path("agents/<slug:slug>/revert", RevertView.as_view(), name="revert"),
+    *router.urls,
+]

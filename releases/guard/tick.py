@@ -242,7 +242,9 @@ class Guard:
             return "target_missing", "No episode of the target intents has matured yet: the guard waits for one."
         return None
 
-    def _calm(self, bounds: Bounds, needed: int) -> str:
+    def _calm(self, needed: int) -> str:
+        bounds = self.bounds
+        assert bounds is not None  # noqa: S101 - an invariant: without bounds the guard holds
         more = f"; about {needed} more users for this step" if needed else ""
         return (
             f"No harm seen after {self.observed} episodes: {_points(bounds.difference)} within stages "

@@ -254,6 +254,7 @@ def summary(tallies: list[Tally]) -> tuple[list[dict[str, Any]], list[dict[str, 
                 "hold": round(tally.overall["hold"] / tally.runs, 4),
                 "trials": round(tally.trials / tally.runs), "looks": round(tally.looks / tally.runs, 2),
                 "attempts": round(tally.attempts / tally.runs, 2),
+                "per attempt": round(tally.overall["pass"] / tally.attempts, 4),
             }
         )  # fmt: skip
         gates.append(head | {name: tally.gate_rate(name) for name in GATES_SHOWN})

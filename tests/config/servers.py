@@ -1,19 +1,36 @@
 """Hands on the embedded servers: what tests do to them and ask of them."""
 
+import contextlib
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import redis
 
-from config.embedded import Endpoints, status
+from config.embedded import EmbeddedError, Endpoints, status, stop
 from config.embedded.client import ServerName, Status
 
-__all__ = ["ask_valkey", "kill", "postmasters", "query", "seen", "server_pid", "until"]
+__all__ = ["ask_valkey", "kill", "postmasters", "query", "seen", "server_pid", "state_root", "until"]
+
+
+@contextlib.contextmanager
+def state_root() -> Iterator[Path]:
+    """Lend an empty state directory; whatever runs on it, or just below it, is stopped afterwards."""
+    # Not pytest's own directory, whose path leaves no room for a socket's name.
+    root = Path(os.path.realpath(tempfile.mkdtemp(prefix="embedded-")))
+    try:
+        yield root
+    finally:
+        with contextlib.suppress(EmbeddedError):
+            for state in (root, *root.glob("*")):
+                stop(root=state)
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def seen(root: Path) -> Status:
@@ -30,10 +47,12 @@ def server_pid(root: Path, name: ServerName) -> int:
     return pid
 
 
-def kill(*pids: int) -> None:
-    """Kill -9, without a chance to say good-bye."""
+def kill(*pids: int | None) -> None:
+    """Kill -9, without a chance to say good-bye; who is gone already is passed over."""
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def query(endpoints: Endpoints, statement: str) -> list[tuple[object, ...]]:

@@ -107,7 +107,7 @@ def test_ensure__not_root__runs_as_oneself(fresh_root: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        env={"PATH": os.environ["PATH"]},
+        env={"PATH": os.defpath},
         preexec_fn=become,
     )
 
@@ -120,11 +120,31 @@ def test_ensure__not_root__runs_as_oneself(fresh_root: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_child__directories_closed_to_its_account__passes_them(fresh_root: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    program = fresh_root / "closed" / "program"
+    program.parent.mkdir(mode=0o700)
+    program.write_text("#!/bin/sh\nid -u\n")
+    program.chmod(0o755)
+    account = Account(nobody.pw_uid, nobody.pw_gid)
+
+    outcome = subprocess.run(
+        ["/bin/sh", "-c", '[ -x "$0" ] && "$0"', str(program)],
+        capture_output=True,
+        text=True,
+        check=True,
+        preexec_fn=child_setup(account, paths=[program], last_signal=signal.SIGKILL),
+    )
+
+    assert outcome.stdout == f"{nobody.pw_uid}\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_ensure__state_of_another_user__says_whose_and_what_to_do(running_root: Path) -> None:
     nobody = pwd.getpwnam("nobody")
     become = child_setup(
         Account(nobody.pw_uid, nobody.pw_gid),
-        paths=[Path(sys.executable).resolve(), running_root / "postgres", Path("/root/x")],
+        paths=[Path(sys.executable).resolve(), running_root / "postgres"],
         last_signal=signal.SIGTERM,
     )
 

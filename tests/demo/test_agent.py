@@ -19,6 +19,7 @@ from demo.agent.retrieval import index, passages, rank
 from demo.agent.tools import RecordedTools, ToolResult
 from demo.customers import AgentEndpoint, meter
 from demo.scenario import load
+from episodes.door import Read, read_item
 from inference.encoder import encode
 from tests.demo.desk import SHOP, desk, process, write_scenario
 from tests.whetstone.fake_platform import FakePlatform, digest, running
@@ -327,6 +328,8 @@ def test_turn__live__uses_the_released_harness_and_reports_the_episode(
     assert episode["workflow"] == "turn"
     assert episode["started_at"] < episode["ended_at"]
     assert episode["attributes"]["harness_source"] == "platform"
+    captured = read_item(episode | {"release": None}, agent_slug="desk", redacted_kinds=())
+    assert isinstance(captured, Read), captured
 
 
 def test_turn__second_message_of_a_conversation__echoes_the_pin(agent_url: str, platform: FakePlatform) -> None:

@@ -36,11 +36,11 @@ def episode_of(agent, intent):
         owner = of or agent
         at = timezone.now() - timedelta(minutes=number)
         conversation = Conversation.objects.create(
-            agent=owner, external_id=f"c{number}", subject=subject or f"user-{number}", split=split, started_at=at, last_at=at,
+            agent=owner, external_id=f"c{number}", subject=subject or f"user-{number}", split=split, started_at=at, last_at=at, embedding_model="test",
             settled_at=at, resolution="failed", intent=intent if owner == agent else None,
         )  # fmt: skip
         return Episode.objects.create(
-            agent=owner, conversation=conversation, external_id=f"e{number}", started_at=at, body_digest="0" * 64,
+            agent=owner, conversation=conversation, external_id=f"e{number}", started_at=at, body_digest="0" * 64, understood_at=at,
             input={"messages": [{"role": "user", "content": text}]}, output={"text": "I cannot help."},
         )  # fmt: skip
 

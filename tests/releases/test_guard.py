@@ -48,11 +48,11 @@ def record(
     return seen
 
 
-def even(rng: random.Random, _canary: bool, _intent: int) -> bool:  # noqa: FBT001 - the shape of a failure rule
+def even(rng: random.Random, _canary: bool, _intent: int) -> bool:
     return rng.random() < 0.1
 
 
-def worse(rng: random.Random, canary: bool, _intent: int) -> bool:  # noqa: FBT001 - the shape of a failure rule
+def worse(rng: random.Random, canary: bool, _intent: int) -> bool:
     return rng.random() < (0.6 if canary else 0.1)
 
 
@@ -264,6 +264,12 @@ def test_tick__signal_raised_in_the_canary__pauses_and_never_alarms() -> None:
     assert (reading.status, reading.code) == (GuardStatus.PAUSE, "signals.slow")
 
 
+def test_tick__signal_the_plan_does_not_name__is_ignored() -> None:
+    seen = [one._replace(signals=(("unheard of", one.arm == Arm.CANARY),)) for one in record(200, even)]
+
+    assert tick(seen, PLAN).status is GuardStatus.OK
+
+
 def test_tick__tripwire_exceeded__alarms_at_once() -> None:
     plan = replace(PLAN, tripwires=(Tripwire("policy", 1),))
 
@@ -352,6 +358,13 @@ def test_forecast__default_plan__states_users_and_days() -> None:
     assert f"about {said.promotion} users (about {said.promotion / 300:.1f} days)" in said.sentence
     assert [harm for harm, _ in said.detection] == [0.05, 0.10, 0.20]
     assert forecast(profile("demo"), 0.01).promotion == 520
+
+
+def test_forecast__margin_too_narrow__does_not_name_a_number() -> None:
+    said = forecast(replace(profile("default"), margin=0.0001), 0.4)
+
+    assert said.promotion is None
+    assert "more users than can be counted on" in said.sentence
 
 
 def test_plan__made_for_the_tests__is_a_plan() -> None:

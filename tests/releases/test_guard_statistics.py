@@ -230,7 +230,7 @@ def test_sample_ratio__draws_as_planned__expects_one_over_two_stages() -> None:
     assert expected == pytest.approx(1.0)
 
 
-def _arm(canary: bool) -> Arm:  # noqa: FBT001 - one fact, read at the call
+def _arm(canary: bool) -> Arm:
     return Arm.CANARY if canary else Arm.CONTROL
 
 
@@ -264,3 +264,7 @@ def test_detection_users__harm_of_ten_points__is_what_was_simulated() -> None:
     assert found is not None
     assert 540 <= found <= 705
     assert detection_users(0.10, 0.0001, level=0.01) is None
+
+
+def test_detection_users__almost_everything_fails_already__is_left_to_the_bounds() -> None:
+    assert detection_users(0.85, 0.10, level=0.01) is not None

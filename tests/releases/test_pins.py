@@ -1,5 +1,8 @@
 """Pins: what was signed comes back, and nothing else does."""
 
+import base64
+import hashlib
+import hmac
 import re
 
 import pytest
@@ -63,6 +66,17 @@ def test_read__another_key__is_refused() -> None:
 
 @pytest.mark.parametrize("token", ["", "abc", "é.x", "a." + "b" * 3000])
 def test_read__no_token__is_malformed(token: str) -> None:
+    assert refusal(read(token, KEY)) is Refused.MALFORMED
+
+
+@pytest.mark.parametrize(
+    "content", ["not json", "[]", '{"agent": "a"}', '{"agent": "a", "arm": null}', '{"arm": "blue"}', '"text"']
+)
+def test_read__signed_in_another_layout__is_malformed(content: str) -> None:
+    payload = base64.urlsafe_b64encode(content.encode()).rstrip(b"=").decode()
+    seal = hmac.new(KEY, b"whetstone.pin.1\0" + payload.encode(), hashlib.sha256).digest()
+    token = f"{payload}.{base64.urlsafe_b64encode(seal).rstrip(b'=').decode()}"
+
     assert refusal(read(token, KEY)) is Refused.MALFORMED
 
 

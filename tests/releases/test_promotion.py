@@ -15,7 +15,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 
 from releases.bucketing import Arm
 from releases.guard import GuardStatus, Observation, tick
-from releases.plan import Freeze, Plan, PlanError, Step, profile
+from releases.plan import Freeze, PlanError, Step, profile
 from releases.promotion import Aftermath, Decision, StepReading, Stratum, difference_interval, read_aftermath, read_step
 
 PLAN = replace(
@@ -35,9 +35,9 @@ def seen_in(stage: int, users: int, *, canary: float, control: float, seed: int 
     return seen
 
 
-def reading_of(seen: list[Observation], *, stage: int = 1, plan: Plan = PLAN, **clock: float) -> StepReading:
-    clocks = {"baked_s": 600.0, "elapsed_s": 700.0} | clock
-    return read_step(seen, plan, stage=stage, guard=tick(seen, plan, stage=stage), **clocks)
+def reading_of(seen: list[Observation], *, stage: int = 1, baked_s: float = 600, elapsed_s: float = 700) -> StepReading:
+    guard = tick(seen, PLAN, stage=stage)
+    return read_step(seen, PLAN, stage=stage, guard=guard, baked_s=baked_s, elapsed_s=elapsed_s)
 
 
 def test_read_step__harmless_and_everything_met__promotes() -> None:

@@ -173,3 +173,12 @@ def test_get__nobody_listens__returns_an_empty_harness() -> None:
         resolved = client.harness("desk").get(user="u1")
 
     assert (resolved.source, dict(resolved.document), resolved.digest) == ("none", {}, "")
+
+
+def test_get__proxy_in_the_environment__is_not_asked_for_this_machine(
+    platform: FakePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with Client(platform.url, "k") as client:
+        assert client.harness("desk").get(user="u1").source == "platform"

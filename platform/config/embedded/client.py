@@ -43,7 +43,8 @@ class Status(TypedDict):
     """The supervisor and its servers."""
 
     supervisor: int
-    keeper: int
+    # None when it was killed; the worker goes on without it.
+    keeper: int | None
     servers: dict[ServerName, ServerStatus]
 
 

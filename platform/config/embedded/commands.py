@@ -46,7 +46,7 @@ def _describe(root: Path | None) -> str:
     seen = status(root=root)
     if seen is None:
         return "Nothing is running."
-    lines = [f"supervisor  running   process {seen['supervisor']}, kept by {seen['keeper']}"]
+    lines = [f"supervisor  running   process {seen['supervisor']}"]
     for name, server in seen["servers"].items():
         process = f"process {server['pid']}" if server["pid"] else server["error"]
         lines.append(f"{name:<11} {server['state']:<9} {process}".rstrip())

@@ -105,7 +105,10 @@ class Postgres(Server):
             preexec_fn=child_setup(self.account, paths=[Path(command[0]), self.data], last_signal=signal.SIGKILL),
         )
         if outcome.returncode != 0:
-            raise EmbeddedError(f"Cannot create {str(self.data)!r}: {outcome.stderr.strip()}")
+            raise EmbeddedError(
+                f"Cannot create {str(self.data)!r} as user {self.account.uid}: {outcome.stderr.strip()}. "
+                "That user must be known to the system and be able to reach the checkout and its .venv."
+            )
 
 
 def _program(name: str) -> Path:

@@ -2,7 +2,7 @@
 
 PostgreSQL refuses to run as root. Root therefore starts both servers as an unprivileged account that every system
 has; anyone else starts them as themselves. Where that account may not pass a directory on the way (a checkout below
-`/root`, say), the child keeps one Linux capability, to pass and read; nobody's directories change their permissions.
+root's home, say), the child keeps one Linux capability, to pass and read; nobody's directories change their permissions.
 """
 
 import ctypes
@@ -20,9 +20,12 @@ from config.embedded.layout import Layout
 
 __all__ = ["Account", "child_setup", "server_account"]
 
-# linux/prctl.h and linux/capability.h
+# linux/prctl.h, linux/securebits.h and linux/capability.h
 _PR_SET_PDEATHSIG = 1
 _PR_SET_KEEPCAPS = 8
+_PR_GET_SECUREBITS = 27
+_PR_SET_SECUREBITS = 28
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -102,6 +105,10 @@ def _become(account: Account, libc: ctypes.CDLL | None, capability: int | None, 
     if os.geteuid() == 0 and account.uid != 0:
         if libc is not None and capability is not None:
             libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+            # Without it access(2), by which initdb looks for its own programs, leaves capabilities out of account.
+            libc.prctl(
+                _PR_SET_SECUREBITS, libc.prctl(_PR_GET_SECUREBITS, 0, 0, 0, 0) | _SECBIT_NO_SETUID_FIXUP, 0, 0, 0
+            )
         os.setgroups([])
         os.setgid(account.gid)
         os.setuid(account.uid)

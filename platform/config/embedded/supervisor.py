@@ -50,6 +50,7 @@ class Supervisor:
             server.name: server for server in (Postgres(layout, self.account), Valkey(layout, self.account))
         }
         self._home = _identity(layout.root)
+        self._keeper = os.getppid()
         self._stopping = False
 
     def run(self) -> None:
@@ -77,7 +78,7 @@ class Supervisor:
         """Return what the control socket tells."""
         return {
             "supervisor": os.getpid(),
-            "keeper": os.getppid(),
+            "keeper": self._keeper if os.getppid() == self._keeper else None,
             "servers": {
                 server.name: {
                     "state": server.state,

@@ -40,7 +40,7 @@ class LiveTools:
     @classmethod
     def at(cls, base_url: str) -> Self:
         """Return the tools behind a backend's root URL."""
-        return cls(httpx.Client(base_url=base_url, timeout=5.0))
+        return cls(httpx.Client(base_url=base_url, timeout=5.0, trust_env=False))
 
     def call(self, name: str, arguments: Mapping[str, str]) -> ToolResult:
         """Ask the backend; a refusal or an unreachable backend is an error result."""

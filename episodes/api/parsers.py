@@ -1,0 +1,125 @@
+"""Reads a batch of episodes off the wire: one object, a list, or a line each; plain or gzip; bounded before it is read."""
+
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+
+from rest_framework.parsers import BaseParser
+
+from episodes.door import Refused
+from episodes.exceptions import BatchTooLargeError, UnreadableBatchError
+
+__all__ = ["MAX_BATCH_BYTES", "EpisodeJsonLinesParser", "EpisodeLinesParser", "EpisodesParser"]
+
+MAX_BATCH_BYTES = 16 * 1024 * 1024
+_CHUNK = 256 * 1024
+# Every integer of 20 digits is beyond 2^53 and refused item by item; turning thousands of digits into a number is not.
+_MAX_DIGITS = 20
+
+
+class EpisodesParser(BaseParser):
+    """One episode or a list of them as JSON."""
+
+    media_type = "application/json"
+
+    def parse(  # DRF's signature
+        self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None  # noqa: ARG002
+    ) -> list[Any]:
+        body = _body(stream, parser_context)
+        try:
+            value = _loads(body)
+        except (ValueError, RecursionError) as error:
+            raise UnreadableBatchError(f"The body is not JSON: {_why(error)}. Send one episode, a list, or NDJSON.") from error
+        return value if isinstance(value, list) else [value]
+
+
+class EpisodeLinesParser(BaseParser):
+    """One episode a line; a line that is not JSON is refused by itself."""
+
+    media_type = "application/x-ndjson"
+
+    def parse(  # DRF's signature
+        self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None  # noqa: ARG002
+    ) -> list[Any]:
+        items = list(_lines(_body(stream, parser_context)))
+        if items and all(isinstance(item, Refused) for item in items):
+            raise UnreadableBatchError(f"No line is JSON. The first: {items[0].reason}")
+        return items
+
+
+class EpisodeJsonLinesParser(EpisodeLinesParser):
+    """The same under its other name."""
+
+    media_type = "application/jsonl"
+
+
+def _lines(body: bytes) -> Iterator[Any]:
+    for line in body.split(b"\n"):
+        if not line.strip():
+            continue
+        try:
+            yield _loads(line)
+        except (ValueError, RecursionError) as error:
+            yield Refused("not_json", f"The line is not JSON: {_why(error)}.")
+
+
+def _loads(body: bytes) -> Any:
+    return json.loads(body, parse_int=_integer, object_pairs_hook=_members)
+
+
+def _integer(text: str) -> int:
+    return int(text) if len(text) < _MAX_DIGITS else 10**_MAX_DIGITS
+
+
+class RepeatedName:
+    """Stands where a name occurs twice in one object: no JSON, so the door refuses that item and keeps the others."""
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        members |= {name: RepeatedName() for name in members if names.count(name) > 1}
+    return members
+
+
+def _why(error: Exception) -> str:
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
+
+
+def _body(stream: IO[bytes], context: Mapping[str, Any] | None) -> bytes:
+    request = (context or {}).get("request")
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower() if request is not None else "identity"
+    if encoding in {"", "identity"}:
+        return _bounded(iter(lambda: stream.read(_CHUNK), b""))
+    if encoding not in {"gzip", "x-gzip"}:
+        raise UnreadableBatchError(f"Content-Encoding {encoding!r} is not known here. Send gzip or nothing.")
+    return _bounded(_unzipped(stream))
+
+
+def _unzipped(stream: IO[bytes]) -> Iterator[bytes]:
+    """Yield the unpacked body in bounded pieces, so that a small bomb never becomes large."""
+    unzip = zlib.decompressobj(wbits=31)
+    try:
+        while packed := stream.read(_CHUNK):
+            while packed:
+                yield unzip.decompress(packed, _CHUNK)
+                packed = unzip.unconsumed_tail
+                if unzip.eof and unzip.unused_data:
+                    # A gzip body may have several members, one after the other.
+                    packed, unzip = unzip.unused_data, zlib.decompressobj(wbits=31)
+        yield unzip.flush()
+    except zlib.error as error:
+        raise UnreadableBatchError(f"The body is not gzip: {error}.") from error
+    if not unzip.eof:
+        raise UnreadableBatchError("The gzip body ends too early. Send it whole.")
+
+
+def _bounded(pieces: Iterator[bytes]) -> bytes:
+    body = bytearray()
+    for piece in pieces:
+        body += piece
+        if len(body) > MAX_BATCH_BYTES:
+            raise BatchTooLargeError(f"The body is larger than {MAX_BATCH_BYTES:,} bytes unpacked. Send fewer episodes at once.")
+    return bytes(body)

@@ -1,0 +1,1 @@
+"""Recorded runs of published benchmarks, loaded as agents, versions, episodes and outcomes."""

@@ -1,0 +1,50 @@
+"""Jobs of episodes: what capture sets off, and what the clock does. Couriers only."""
+
+from itertools import batched
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef
+
+from episodes.commitments import commit_waiting
+from episodes.models import Conversation
+from episodes.reviewing import review
+from episodes.settling import settle_agent
+from episodes.understanding import understand_waiting
+from harness.models import Agent
+from jobs.queue import enqueue, job
+
+__all__ = ["commit_captured", "enqueue_review", "review_conversations", "settle_conversations", "understand"]
+
+_REVIEWS_PER_TASK = 50
+
+
+@job(queue="embedding", timeout_s=600)
+def understand(agent_id: str) -> None:
+    """Understand an agent's waiting episodes. A repeat finds none waiting; a killed batch waits again."""
+    understand_waiting(UUID(agent_id))
+
+
+@job(queue="embedding", timeout_s=900)
+def review_conversations(conversation_ids: list[str]) -> None:
+    """Review settled conversations. A repeat finds their critiques and memberships and adds nothing."""
+    for conversation_id in conversation_ids:
+        review(UUID(conversation_id))
+
+
+def enqueue_review(conversation_ids: list[UUID]) -> None:
+    """Ask for reviews in tasks of a size that a lost worker costs little."""
+    for chunk in batched(conversation_ids, _REVIEWS_PER_TASK, strict=False):
+        enqueue(review_conversations, [str(conversation_id) for conversation_id in chunk])
+
+
+def settle_conversations() -> None:
+    """Settle what fell silent and ask, in the same transaction, for its review. A repeat finds nothing silent."""
+    unsettled = Conversation.objects.filter(agent_id=OuterRef("pk"), settled_at__isnull=True)
+    for agent in Agent.objects.filter(Exists(unsettled)).select_related("objective"):
+        settle_agent(agent, then=enqueue_review)
+
+
+def commit_captured() -> None:
+    """Enter captured episodes into the record. A repeat finds none uncommitted."""
+    while commit_waiting():
+        pass

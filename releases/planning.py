@@ -1,0 +1,143 @@
+"""From an approved proposal to a draft release: its plan, its evidence, how many people must approve it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+
+from accounts.access import require
+from accounts.acting import Actor, acting
+from accounts.models import User
+from accounts.roles import Permission
+from audit.exceptions import ReasonMissingError
+from audit.record import record
+from episodes.models import Intent
+from evals.freezing import targets_of
+from evals.models import Run
+from harness.canonical import sha256_hex
+from harness.models import Agent
+from proposals.models import Proposal
+from releases.bucketing import new_salt
+from releases.exceptions import ReleaseRefusedError
+from releases.models import Release
+from releases.plan import Plan, PlanError, profile
+
+__all__ = ["PLANNABLE", "Evidence", "draft_release", "evidence_for", "overall_gain_of", "plan_for"]
+
+PLANNABLE = frozenset({"steps", "max_duration_s", "aftermath_users", "aftermath_s", "freezes", "tripwires"})
+"""What a single release may say otherwise than the policy. Margins, alpha and clocks of judgment are the policy's."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The run that judged exactly what is to be released, and the overall gain it measured or foresaw."""
+
+    run: Run
+    overall_gain: float
+
+
+def plan_for(agent: Agent, proposal: Proposal, overrides: Mapping[str, Any] | None = None) -> Plan:
+    """Return the plan the agent's policy gives a release of `proposal`: the named profile, then what differs from it.
+
+    The live intents are watched, the proposal's targets are its claim, and the objective's tripwires that roll back
+    are armed. `overrides` may set `PLANNABLE` keys. Raises `ReleaseRefusedError` for a plan that cannot be run.
+    """
+    section = dict(agent.current_policy().plan)
+    asked = dict(overrides or {})
+    if foreign := sorted(asked.keys() - PLANNABLE):
+        raise ReleaseRefusedError(
+            f"A release's plan cannot set {foreign!r}: those are the policy's. It can set {', '.join(sorted(PLANNABLE))}."
+        )
+    try:
+        base = profile(str(section.pop("profile", "default"))).to_mapping()
+        wires = {name: wire.at_least - 1 for name, wire in _tripwires(agent)}
+        mapping = {
+            **base,
+            "tripwires": [{"name": name, "limit": limit} for name, limit in sorted(wires.items())],
+            **section,
+            **asked,
+            "intents": sorted(Intent.objects.filter(agent=agent).live().values_list("slug", flat=True)),
+            "target_intents": sorted(targets_of(proposal)),
+        }
+        return Plan.from_mapping(mapping)
+    except PlanError as error:
+        raise ReleaseRefusedError(f"{error} Mend the policy's section 'plan' or what this release asks for.") from error
+
+
+def _tripwires(agent: Agent) -> Any:
+    wires = agent.current_objective().tripwires
+    return ((name, wire) for name, wire in wires.items() if wire.action == "roll_back")
+
+
+def overall_gain_of(run: Run) -> float:
+    """Return the larger of the measured and the predicted traffic-weighted gain the verdict names; 0 without one."""
+    for gate in run.reading.get("gates", ()):
+        if gate.get("name") == "effect":
+            numbers = gate.get("numbers", {})
+            return max(float(numbers.get(key) or 0.0) for key in ("overall_gain", "predicted_overall_gain"))
+    return 0.0
+
+
+def evidence_for(proposal: Proposal, agent: Agent) -> Evidence:
+    """Return the evidence that `proposal` may be released on, or raise `ReleaseRefusedError` naming what is missing.
+
+    What is deployed is what was judged: proposal, run and stored bytes must name one digest, the run's baseline must be
+    the stable version.
+    """
+    if proposal.status != Proposal.Status.APPROVED:
+        raise ReleaseRefusedError(f"{proposal} is {proposal.status!r}; only an approved proposal can be released.")
+    run = Run.objects.filter(pk=proposal.run_ref, agent=agent).select_related("candidate", "baseline").first()
+    if run is None or run.status != Run.Status.JUDGED or run.verdict != Run.Verdict.PASS:
+        raise ReleaseRefusedError(f"{proposal} names no run that passed: validate it first.")
+    version = proposal.candidate
+    names = {run.candidate.digest, proposal.candidate_digest, version.digest if version else ""}
+    if version is not None:
+        names.add(sha256_hex(bytes(version.body)))
+    if version is None or len(names) != 1:
+        seen = ", ".join(sorted(name[:12] or "none" for name in names))
+        raise ReleaseRefusedError(f"{proposal}: what was judged is not what would be released (digests {seen}). Validate it again.")
+    if run.baseline_id != agent.stable_id:
+        raise ReleaseRefusedError(
+            f"{proposal} was judged against {run.baseline}, but {agent.stable} is stable: rebase it and validate again."
+        )
+    return Evidence(run=run, overall_gain=overall_gain_of(run))
+
+
+@transaction.atomic
+def draft_release(
+    proposal: Proposal, *, by: Actor, reason: str, plan: Plan | None = None, owner: User | None = None,
+    is_hotfix: bool = False, overlap_accepted: bool = False,
+) -> Release:  # fmt: skip
+    """Make a draft release of an approved proposal; `plan` defaults to the one the agent's policy gives.
+
+    The owner is the person who plans it and so cannot approve it; a machine names one. Whether it is a hotfix or may
+    overlap an open aftermath is fixed here, before anybody approves.
+    """
+    agent = Agent.objects.locked().select_related("stable", "policy", "objective").get(pk=proposal.agent_id)
+    proposal.refresh_from_db()
+    if not by.is_machine:
+        require(by, Permission.PLAN_RELEASE, agent.access_scope(), act=f"plan a release of {proposal}")
+    if not reason.strip():
+        raise ReasonMissingError(f"Say why {proposal} goes out: the record needs it.")
+    owner_id = owner.pk if owner else by.user_id
+    if owner_id is None:
+        raise ReleaseRefusedError(f"A release of {proposal} needs an owner: a person who answers for it.")
+    evidence = evidence_for(proposal, agent)
+    open_one = Release.objects.filter(proposal=proposal).exclude(status__in=("withdrawn", "declined", "rolled_back")).first()
+    if open_one is not None:
+        raise ReleaseRefusedError(f"{proposal} already has a release, {open_one}: withdraw that one first.")
+    plan = plan or plan_for(agent, proposal)
+    approvals = agent.current_policy().approvals_needed(proposal.layer, overall_gain=evidence.overall_gain)
+    with acting(by, reason=reason):
+        release = Release(
+            agent=agent, proposal=proposal, baseline=evidence.run.baseline, version=evidence.run.candidate,
+            run_ref=evidence.run.pk, owner_id=owner_id, reason=reason, plan=plan.to_mapping(), plan_digest=plan.digest,
+            salt=new_salt(), approvals_needed=max(approvals, proposal.approvals_needed),
+            is_hotfix=is_hotfix, overlap_accepted=overlap_accepted,
+            retry_of=Release.objects.filter(proposal=proposal).order_by("-id").first(),
+        )  # fmt: skip
+        release.save(force_insert=True)
+        facts = {"plan_digest": plan.digest, "run": str(release.run_ref), "approvals_needed": release.approvals_needed}
+        record("release.draft", release, digest=release.version.digest, team_id=agent.team_id, facts=facts)
+    return release

@@ -1,0 +1,193 @@
+"""One row of every model for one agent: the smallest world in which every page has something to show."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+from django.utils import timezone
+
+from accounts.acting import MACHINE, acting
+from accounts.ids import uuid7
+from accounts.models import User
+from audit.record import record
+from episodes.models import (
+    Conversation,
+    CorrectedEpisode,
+    Correction,
+    Critique,
+    Episode,
+    Flag,
+    Intent,
+    Outcome,
+    Pattern,
+    PatternMember,
+    Signal,
+    Step,
+)
+from evals.models import Benchmark, Case, CurationTrial, Result, Run, RunCase
+from harness.canonical import digest_of
+from harness.models import Agent, ApiKey, Change, HarnessVersion, put_in_force
+from harness.objective import default_objective
+from harness.policy import default_policy
+from inference.models import LedgerEntry
+from lessons.models import Lesson
+from proposals.drafting import Quote, Sketch, draft
+from proposals.models import Proposal, Review, Strategy
+from releases.models import Exposure, GuardTick, Release, ReleaseApproval, UserState
+from releases.plan import profile
+
+__all__ = ["build_world", "make_episode", "make_proposal"]
+
+RULE = {"op": "add", "path": "/prompt/rules/brief", "value": {"position": 20, "text": "Be brief."}}
+
+
+def make_episode(agent: Agent, name: str = "one", text: str = "Where is <b>my</b> order?", **conversation: Any) -> Episode:
+    now = timezone.now()
+    fields = {"split": "dev", "opening": text, "subject": f"user-{name}", "resolution": "failed"} | conversation
+    talk = Conversation.objects.create(
+        agent=agent, external_id=f"talk-{agent.slug}-{name}", started_at=now, last_at=now, **fields
+    )
+    return Episode.objects.create(
+        agent=agent, conversation=talk, external_id=f"episode-{agent.slug}-{name}", started_at=now, body_digest="0" * 64,
+        input={"messages": [{"role": "user", "content": text}]}, output={"text": "I do not know.", "handoff": True},
+    )  # fmt: skip
+
+
+def make_proposal(agent: Agent, episode: Episode, author: User | None = None, **fields: Any) -> Proposal:
+    sketch = Sketch(
+        title=fields.pop("title", f"Be brief for {agent.slug}"), claim="fixes", patch=[RULE], rationale="Customers asked for it.",
+        evidence=[Quote(episode, "my</b> order")], target_intents=["where-is-it"], predicted_effect={"gain": 0.3},
+    )  # fmt: skip
+    by = author.as_actor() if author else MACHINE
+    return draft(agent, sketch, by=by, source="person" if author else "rules", **fields)
+
+
+def _episodes(agent: Agent, staff: User) -> SimpleNamespace:
+    episode = make_episode(agent)
+    now = timezone.now()
+    Step.objects.create(
+        episode=episode, position=0, kind="tool_call", name="lookup_order", input={"arguments": {"order_id": "2"}},
+        status="error", error="no such order", latency_ms=12.5,
+    )  # fmt: skip
+    Outcome.objects.create(
+        conversation=episode.conversation, episode=episode, name="failed", source="customer", at=now, recorded_by="a system"
+    )
+    Signal.objects.create(episode=episode, kind="tool_error", layer="tools", detector="rules")
+    intent = Intent(agent=agent, slug="where-is-it", name="Where is it", state="live")
+    intent.save()
+    Flag(episode=episode, reason="wrong", note="It knew.", flagged_by=staff, flagged_by_name=staff.username).save()
+    correction = Correction(agent=agent, intent=intent, title="Say it", answer="It ships.", corrected_by_name="staff")
+    correction.save()
+    CorrectedEpisode(correction=correction, episode=episode).save()
+    critique = Critique(
+        episode=episode, source="rules", is_failure=True, what="The tool refused the order number.", layer="tools"
+    )
+    critique.save()
+    pattern = Pattern(
+        agent=agent, layer="prompt", kind="tool_error", intent=intent, title=f"Order numbers of {agent.slug}",
+        num_subjects=5, num_episodes=9, first_seen_at=now - timedelta(days=1), last_seen_at=now,
+    )  # fmt: skip
+    pattern.save()
+    PatternMember.objects.create(pattern=pattern, critique=critique, similarity=0.9)
+    return SimpleNamespace(episode=episode, intent=intent, pattern=pattern)
+
+
+def _run(agent: Agent, proposal: Proposal, intent: Intent) -> Run:
+    benchmark = Benchmark(agent=agent, name=f"Exam of {agent.slug}")
+    benchmark.save()
+    case = Case(
+        benchmark=benchmark, name="one", kind="known_failure", split="verify", intent=intent, cluster="t1",
+        messages=[{"role": "user", "content": "hello"}], expectations={"contains": ["ships"]}, status="active",
+    )  # fmt: skip
+    case.save()
+    base = proposal.base
+    CurationTrial.objects.create(case=case, digest=base.digest, trial=0, passed=False, latency_ms=5)
+    candidate = proposal.candidate
+    run = Run(agent=agent, benchmark=benchmark, proposal=proposal, baseline=base, candidate=candidate, num_planned=2)
+    run.save()
+    row = RunCase.objects.create(
+        run=run, case=case, split="verify", intent_slug=intent.slug, is_target=True, messages=case.messages,
+        expectations=case.expectations, weight=1, cluster="t1", kind=case.kind,
+    )  # fmt: skip
+    for arm, passed in (("baseline", False), ("candidate", True)):
+        Result.objects.create(
+            run=run, run_case=row, arm=arm, trial=0, harness_digest=base.digest, score=1000 * passed, passed=passed
+        )
+    run.start(by=MACHINE)
+    gate = {"name": "target", "verdict": "pass", "numbers": {"p": 0.01}, "sentence": "24 clusters improve, p = 0.01."}
+    reading = {"sentence": "pass: all 1 gates.", "gates": [gate], "approvals": {"people": 1, "reasons": []}}
+    run.judge(verdict="pass", reading=reading, by=MACHINE)
+    return run
+
+
+def _release(agent: Agent, proposal: Proposal, run: Run, owner: User) -> Release:
+    plan = profile("default")
+    release = Release(
+        agent=agent, proposal=proposal, baseline=proposal.base, version=run.candidate, run_ref=run.pk, owner=owner,
+        reason="It helps.", plan=plan.to_mapping(), plan_digest=plan.digest, salt="salt", status="awaiting_approval",
+    )  # fmt: skip
+    release.save()
+    ReleaseApproval(
+        release=release, approver=owner, plan_digest=plan.digest, version_digest=run.candidate.digest,
+        expires_at=timezone.now() + timedelta(days=1),
+    ).save()  # fmt: skip
+    Exposure.objects.create(release=release, subject="user-one", stage=0, arm="canary", weight=0.05)
+    for e_value in (1.0, 2.5):
+        GuardTick.objects.create(
+            release=release, stage=0, weight=0.05, status="ok", sentence="No harm seen.",
+            reading={"evidence": {"overall": {"e_value": e_value, "alarm_at": 50.0}}},
+        )  # fmt: skip
+    return release
+
+
+def _judged(agent: Agent, proposal: Proposal) -> None:
+    """Bring a draft to validated, as a run that passed would."""
+    proposal.submit(by=MACHINE, reason="ready")
+    proposal.begin_validation(by=MACHINE)
+
+
+def build_world(agent: Agent, staff: User) -> SimpleNamespace:
+    """Make one row of every model of `agent`; `staff` is the person named where one is needed."""
+    with acting(MACHINE, reason="a world for pages"):
+        agent.refresh_from_db()
+        put_in_force(agent, "policy", default_policy(), by=MACHINE, reason="the default")
+        put_in_force(agent, "objective", default_objective(), by=MACHINE, reason="the default")
+        lived = _episodes(agent, staff)
+        strategy, _ = Strategy.objects.get_or_create(
+            slug="context", defaults={"name": "Missing knowledge", "layer": "context", "description": "Writes documents."}
+        )
+        proposal = make_proposal(agent, lived.episode, author=staff, pattern=lived.pattern, strategy=strategy)
+        _judged(agent, proposal)
+        run = _run(agent, proposal, lived.intent)
+        summary = {"sentence": "pass", "gates": {"target": {"verdict": "pass", "sentence": "It improves."}}, "reasons": []}
+        proposal.record_verdict("pass", run_ref=run.pk, summary=summary, approvals=1, by=MACHINE)
+        Review(
+            proposal=proposal, reviewer=staff, decision="comment", comment="Looks right.", digest=proposal.candidate_digest
+        ).save()
+        release = _release(agent, proposal, run, staff)
+        Change.propose(
+            agent=agent, kind="policy", document={**default_policy(), "risk": "high"}, rationale="It matters.",
+            by=_proposer(agent, staff),
+        )  # fmt: skip
+        ApiKey.issue(kind="agent", name="desk", owner=staff, agent=agent, scopes=["harness:read"], by=MACHINE)
+        UserState.write(
+            agent=agent, subject="user-one", overlay={"memory": {"user": {"name": "Ada"}}}, by=MACHINE, reason="told us"
+        )
+        Lesson.record(agent=agent, text="Ask for the number.", source_ref="x:1", layer="tools", state="confirmed", by=MACHINE)
+        LedgerEntry.objects.create(
+            call_id=uuid7(), agent_id=agent.pk, team_id=agent.team_id, role="critic", purpose="critique.write",
+            source="localhost", model="m", outcome="answered",
+        )  # fmt: skip
+        record("world.built", agent, team_id=agent.team_id)
+    version = HarnessVersion.objects.get(agent=agent, number=1)
+    return SimpleNamespace(
+        **vars(lived), proposal=proposal, run=run, release=release, agent=agent, version=version, digest=digest_of({})
+    )
+
+
+def _proposer(agent: Agent, staff: User) -> Any:
+    from accounts.models import Membership  # noqa: PLC0415
+    from accounts.roles import Role  # noqa: PLC0415
+
+    Membership.objects.get_or_create(user=staff, team=agent.team, role=Role.ENGINEER)
+    return staff.as_actor()

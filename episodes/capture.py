@@ -76,7 +76,9 @@ def capture(agent: Agent, items: Sequence[object]) -> Receipt:
     Raises `BatchTooLargeError` beyond `MAX_EPISODES`.
     """
     if len(items) > MAX_EPISODES:
-        raise BatchTooLargeError(f"{len(items)} episodes in one request; at most {MAX_EPISODES} are taken. Send less at once.")
+        raise BatchTooLargeError(
+            f"{len(items)} episodes in one request; at most {MAX_EPISODES} are taken. Send less at once."
+        )
     receipt = Receipt()
     arrivals = _read(agent, items, receipt)
     if arrivals:

@@ -28,7 +28,9 @@ def commit_waiting(limit: int = _EPISODES_PER_ROOT) -> int:
     same root can be computed again. Two callers take different episodes; an unfinished call leaves nothing.
     """
     waiting = Episode.objects.filter(committed_at__isnull=True).order_by("id")
-    rows = waiting.select_for_update(skip_locked=True, of=("self",), no_key=True).values_list("pk", "body_digest")[:limit]
+    rows = waiting.select_for_update(skip_locked=True, of=("self",), no_key=True).values_list("pk", "body_digest")[
+        :limit
+    ]
     taken = list(rows)
     if not taken:
         return 0

@@ -106,7 +106,9 @@ def _tool_error(case: CaseReading, rank: int) -> Judgment | None:
     lost = case.signals.get("tool_error", {"recovered": True})
     if lost.get("recovered"):
         return None
-    failed = [step for step in case.steps if step.kind == "tool_call" and step.has_failed and step.name in lost["tools"]]
+    failed = [
+        step for step in case.steps if step.kind == "tool_call" and step.has_failed and step.name in lost["tools"]
+    ]
     return _tool_judgment(failed[-1], rank) if failed else None
 
 
@@ -161,7 +163,11 @@ def _not_found(case: CaseReading, rank: int) -> Judgment | None:
 
 
 def _refused_answer(case: CaseReading, rank: int) -> Judgment | None:
-    refused = case.resolution in {"failed", "abandoned"} or bool(case.flags & {"wrong", "unhelpful"}) or "rephrase" in case.signals
+    refused = (
+        case.resolution in {"failed", "abandoned"}
+        or bool(case.flags & {"wrong", "unhelpful"})
+        or "rephrase" in case.signals
+    )
     if not refused or not (case.sources or any(step.kind == "retrieval" for step in case.steps)):
         return None
     return _unmet(case, f"The user was not helped by {_named(case.sources)}.", rank)
@@ -270,7 +276,7 @@ def _found_something(step: StepReading, min_score: float | None) -> bool:
 
 
 def _documents(step: StepReading) -> list[Any]:
-    found = next((step.output[name] for name in ("documents", "results", "value") if step.output.get(name)), [])
+    found: Any = next((step.output[name] for name in ("documents", "results", "value") if step.output.get(name)), [])
     return found if isinstance(found, list) else [found]
 
 

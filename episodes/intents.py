@@ -19,6 +19,7 @@ from accounts.roles import Permission
 from audit.record import record
 from episodes.exceptions import BadIntentError
 from episodes.models import Conversation, Intent
+from episodes.patterns import adopt
 from harness.canonical import clean_json
 from harness.models import Agent
 from inference.encoder import DIMENSIONS, MODEL_ID, Vectors, encode
@@ -55,7 +56,14 @@ class Anchors:
 
 
 def define(
-    agent: Agent, *, name: str, definition: str, examples: Sequence[str], by: Actor, parent: Intent | None = None, level: int = 3
+    agent: Agent,
+    *,
+    name: str,
+    definition: str,
+    examples: Sequence[str],
+    by: Actor,
+    parent: Intent | None = None,
+    level: int = 3,
 ) -> Intent:
     """Define a want by a sentence and at least three ways of saying it; it is live at once.
 
@@ -63,12 +71,19 @@ def define(
     """
     _authorize(agent, by)
     name, definition, examples = _checked(name, definition, examples)
-    intent = Intent(agent=agent, name=name, parent=_checked_parent(agent, parent), level=level, slug=_free_slug(agent, name))
+    intent = Intent(
+        agent=agent, name=name, parent=_checked_parent(agent, parent), level=level, slug=_free_slug(agent, name)
+    )
     return _anchor(intent, definition, examples, by=by, action="intent.define")
 
 
 def redefine(
-    intent: Intent, *, by: Actor, name: str | None = None, definition: str | None = None, examples: Sequence[str] | None = None
+    intent: Intent,
+    *,
+    by: Actor,
+    name: str | None = None,
+    definition: str | None = None,
+    examples: Sequence[str] | None = None,
 ) -> Intent:
     """Change how an intent is described; its identity stays and only its center moves."""
     _authorize(intent.agent, by)
@@ -123,6 +138,7 @@ def _anchor(intent: Intent, definition: str, examples: Sequence[str], *, by: Act
         intent.save()
         record(action, intent, team_id=intent.agent.team_id, facts={"examples": len(examples), "level": intent.level})
         reassign(intent)
+        adopt(intent)
     return intent
 
 

@@ -19,6 +19,7 @@ from episodes.exceptions import BadCorrectionError, BadOutcomeError, UntrustedSo
 from episodes.intents import count_assigned
 from episodes.jobs import enqueue_review
 from episodes.models import Conversation, CorrectedEpisode, Correction, Episode, Flag, Intent, Outcome
+from episodes.patterns import adopt
 from episodes.settling import end_of, truth_order
 from harness.canonical import clean_json
 from harness.models import Agent
@@ -32,7 +33,14 @@ MAX_CORRECTED = 500
 
 
 def report_outcome(
-    episode: Episode, *, name: str, source: str, by: Actor, value: float = 1.0, at: datetime | None = None, reason: str = ""
+    episode: Episode,
+    *,
+    name: str,
+    source: str,
+    by: Actor,
+    value: float = 1.0,
+    at: datetime | None = None,
+    reason: str = "",
 ) -> tuple[Outcome, bool]:
     """Add a statement of how the episode's conversation ended; return it and whether it is new.
 
@@ -71,13 +79,17 @@ def _resolve(conversation: Conversation) -> None:
 def _authorize_source(agent: Agent, source: str, by: Actor) -> None:
     """Let each source speak for itself only; the machine carries what importers and detectors say."""
     if source not in Outcome.Source.values:
-        raise BadOutcomeError(f"{source!r} is no source of outcomes; the sources are {', '.join(Outcome.Source.values)}.")
+        raise BadOutcomeError(
+            f"{source!r} is no source of outcomes; the sources are {', '.join(Outcome.Source.values)}."
+        )
     if by.is_machine:
         return
     if source == Outcome.Source.STAFF:
         require(by, Permission.FLAG_EPISODE, agent.access_scope(), act="report an outcome as staff")
         return
-    scope = {Outcome.Source.CUSTOMER: "outcome:truth", Outcome.Source.AGENT: "outcome:write"}.get(Outcome.Source(source))
+    scope = {Outcome.Source.CUSTOMER: "outcome:truth", Outcome.Source.AGENT: "outcome:write"}.get(
+        Outcome.Source(source)
+    )
     if scope is None or by.agent_id != agent.pk or scope not in (by.scopes or ()):
         needed = f"a key of this agent with the scope {scope!r}" if scope else "the platform itself"
         raise UntrustedSourceError(f"{by.name} cannot speak as {source!r}: that takes {needed}.")
@@ -113,7 +125,11 @@ def flag(episode: Episode, *, reason: str, by: Actor, note: str = "") -> Flag:
         if known is not None:
             return known  # type: ignore[no-any-return]  # the queryset is generic over Any
         mark = Flag(
-            episode=episode, reason=reason, note=_cut(note, agent), flagged_by_id=by.user_id, flagged_by_name=by.name[:200]
+            episode=episode,
+            reason=reason,
+            note=_cut(note, agent),
+            flagged_by_id=by.user_id,
+            flagged_by_name=by.name[:200],
         )
         mark.save(force_insert=True)
         record("episode.flag", episode, team_id=agent.team_id, facts={"flag": str(mark.pk), "reason": reason})
@@ -134,7 +150,11 @@ class CorrectionText:
 
 
 def correct(
-    episodes: Sequence[Episode], text: CorrectionText, *, by: Actor, per_episode_arguments: Mapping[UUID, Mapping[str, Any]] | None = None
+    episodes: Sequence[Episode],
+    text: CorrectionText,
+    *,
+    by: Actor,
+    per_episode_arguments: Mapping[UUID, Mapping[str, Any]] | None = None,
 ) -> Correction:
     """Say once what should have happened in `episodes` of one agent.
 
@@ -155,11 +175,19 @@ def correct(
         )  # fmt: skip
         correction.save(force_insert=True)
         for pk, episode in distinct.items():
-            CorrectedEpisode(correction=correction, episode=episode, arguments=dict(own.get(pk, {}))).save(force_insert=True)
+            CorrectedEpisode(correction=correction, episode=episode, arguments=dict(own.get(pk, {}))).save(
+                force_insert=True
+            )
         if text.intent is not None:
             named = Conversation.objects.filter(pk__in=ids, intent__isnull=True).update(intent=text.intent)
             count_assigned(Counter({text.intent.pk: named}))
-        facts = {"episodes": len(distinct), "answer": bool(text.answer), "tool": text.tool, "should_escalate": text.should_escalate}
+            adopt(text.intent)
+        facts = {
+            "episodes": len(distinct),
+            "answer": bool(text.answer),
+            "tool": text.tool,
+            "should_escalate": text.should_escalate,
+        }
         record("episode.correct", correction, team_id=agent.team_id, facts=facts)
         _review_again(list(distinct.values()))
     return correction
@@ -203,4 +231,10 @@ def _lock_conversations(episodes: Sequence[Episode]) -> list[UUID]:
 def _review_again(episodes: Sequence[Episode]) -> None:
     """Ask for another look at the settled ones; the others are looked at when they settle."""
     ids = {episode.conversation_id for episode in episodes}
-    enqueue_review(list(Conversation.objects.filter(pk__in=ids, settled_at__isnull=False).order_by("pk").values_list("pk", flat=True)))
+    enqueue_review(
+        list(
+            Conversation.objects.filter(pk__in=ids, settled_at__isnull=False)
+            .order_by("pk")
+            .values_list("pk", flat=True)
+        )
+    )

@@ -1,19 +1,20 @@
 """Failures that recur: each critique joins the pattern of its place and meaning, or starts one. Never two for one."""
 
 from datetime import timedelta
+from uuid import UUID
 
 import numpy as np
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Greatest, Least
 
 from accounts.acting import MACHINE, acting
 from audit.record import record
 from episodes.locks import lock_patterns
-from episodes.models import Critique, Episode, Pattern, PatternMember
+from episodes.models import Critique, Episode, Intent, Pattern, PatternMember
 from inference.encoder import MODEL_ID, Vectors
 
-__all__ = ["ESCALATE_SUBJECTS", "ESCALATE_WINDOW", "REGRESS_EPISODES", "place"]
+__all__ = ["ESCALATE_SUBJECTS", "ESCALATE_WINDOW", "REGRESS_EPISODES", "adopt", "place"]
 
 ESCALATE_SUBJECTS = 10
 ESCALATE_WINDOW = timedelta(days=14)
@@ -23,6 +24,7 @@ REGRESS_EPISODES = 3
 MIN_COSINE_SAME_INTENT = 0.30
 MIN_COSINE = 0.60
 _MAX_TITLE = 240
+_NAMELESS = "a want without a name yet"
 _SAMPLE_CHARACTERS = 90
 
 
@@ -48,11 +50,27 @@ def place(critique: Critique, *, kind: str, vector: Vectors | None, spans_intent
     return pattern
 
 
+def adopt(intent: Intent) -> None:
+    """Give patterns of a want without a name the intent that most of their members turned out to have."""
+    lock_patterns(intent.agent_id)
+    nameless = Pattern.objects.filter(agent_id=intent.agent_id, intent__isnull=True).exclude(
+        kind__startswith="tool_error:"
+    )
+    with acting(MACHINE, reason=f"most of its members mean {intent.name!r}"):
+        for pattern in nameless.filter(members__critique__episode__conversation__intent=intent).distinct():
+            wants = pattern.members.values_list("critique__episode__conversation__intent", flat=True)
+            if 2 * list(wants).count(intent.pk) > pattern.num_episodes:
+                pattern.intent = intent
+                pattern.title = pattern.title.replace(_NAMELESS, intent.name)[:_MAX_TITLE]
+                pattern.save(update_fields=["intent", "title"])
+
+
 def _nearest(
-    critique: Critique, kind: str, intent_id: object, vector: Vectors | None
+    critique: Critique, kind: str, intent_id: UUID | None, vector: Vectors | None
 ) -> tuple[Pattern | None, float | None]:
     threshold = MIN_COSINE if intent_id is None else MIN_COSINE_SAME_INTENT
-    rows = Pattern.objects.filter(agent_id=critique.episode.agent_id, layer=critique.layer, kind=kind, intent_id=intent_id)
+    of_intent = Q(intent__isnull=True) if intent_id is None else Q(intent_id=intent_id)
+    rows = Pattern.objects.filter(of_intent, agent_id=critique.episode.agent_id, layer=critique.layer, kind=kind)
     best: tuple[Pattern | None, float | None] = (None, None)
     for pattern in rows.order_by("id"):
         cosine = _cosine(pattern, vector)
@@ -71,7 +89,7 @@ def _cosine(pattern: Pattern, vector: Vectors | None) -> float | None:
     return float(center @ vector / np.linalg.norm(center))
 
 
-def _start(critique: Critique, kind: str, intent_id: object, vector: Vectors | None) -> Pattern:
+def _start(critique: Critique, kind: str, intent_id: UUID | None, vector: Vectors | None) -> Pattern:
     episode = critique.episode
     pattern = Pattern(
         agent_id=episode.agent_id,
@@ -89,10 +107,10 @@ def _start(critique: Critique, kind: str, intent_id: object, vector: Vectors | N
     return pattern
 
 
-def _title(critique: Critique, kind: str, intent_id: object) -> str:
+def _title(critique: Critique, kind: str, intent_id: UUID | None) -> str:
     conversation = critique.episode.conversation
     circumstance, _, subject = kind.partition(":")
-    want = subject or (conversation.intent.name if intent_id and conversation.intent else "a want without a name yet")
+    want = subject or (conversation.intent.name if intent_id and conversation.intent else _NAMELESS)
     sample = critique.what if subject else conversation.opening or critique.what
     sample = " ".join(sample.split())
     cut = sample if len(sample) <= _SAMPLE_CHARACTERS else sample[: _SAMPLE_CHARACTERS - 1] + "…"
@@ -104,7 +122,12 @@ def _join(pattern: Pattern, critique: Critique, similarity: float | None, vector
     is_new_subject = not _same_subject(pattern, episode)
     PatternMember.objects.create(pattern=pattern, critique=critique, similarity=similarity)
     changes: dict[str, object] = {}
-    if vector is not None and pattern.num_episodes and pattern.centroid is not None and pattern.embedding_model == MODEL_ID:
+    if (
+        vector is not None
+        and pattern.num_episodes
+        and pattern.centroid is not None
+        and pattern.embedding_model == MODEL_ID
+    ):
         center = np.asarray(pattern.centroid, dtype=np.float32)
         changes["centroid"] = center + (vector - center) / (pattern.num_episodes + 1)
     elif vector is not None:

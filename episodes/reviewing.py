@@ -67,7 +67,10 @@ def _targets(conversation: Conversation) -> list[_Target]:
         return _decisive(episodes, cases, is_failure=True)
     if any(_is_suspicious(case) for case in cases.values()):
         return _decisive(episodes, cases, is_failure=False)
-    if episodes and unit_hash(settings.SECRET_KEY, "audit", str(conversation.agent_id), conversation.external_id) < AUDIT_SHARE:
+    if (
+        episodes
+        and unit_hash(settings.SECRET_KEY, "audit", str(conversation.agent_id), conversation.external_id) < AUDIT_SHARE
+    ):
         last = episodes[-1]
         return [_Target(last, cases[last.pk], praise(cases[last.pk]), is_failure=False, audited_at_random=True)]
     return []
@@ -97,7 +100,9 @@ def _cases(conversation: Conversation, episodes: Sequence[Episode]) -> dict[UUID
     flags: dict[UUID, set[str]] = {key: set() for key in ids}
     for flag in Flag.objects.filter(episode_id__in=ids):
         flags[flag.episode_id].add(flag.reason)
-    covered = {row.episode_id: row for row in CorrectedEpisode.objects.filter(episode_id__in=ids).select_related("correction")}
+    covered = {
+        row.episode_id: row for row in CorrectedEpisode.objects.filter(episode_id__in=ids).select_related("correction")
+    }
     min_scores = _min_scores(episodes)
     return {
         episode.pk: _case(
@@ -156,7 +161,7 @@ def _known(episode: Episode) -> Critique | None:
     found = Critique.objects.filter(episode=episode, source__in=machine).select_related("episode__agent").first()
     if found is not None:
         found.episode = episode
-    return found  # type: ignore[no-any-return]  # the queryset is generic over Any
+    return found
 
 
 def _create(target: _Target) -> tuple[Critique, Judgment]:
@@ -201,5 +206,5 @@ def _as_placed(critique: Critique, judgment: Judgment) -> Judgment:
 
 def _meaning(judgment: Judgment, conversation: Conversation) -> Vectors | None:
     if judgment.meaning:
-        return encode([judgment.meaning])[0]
+        return np.asarray(encode([judgment.meaning])[0])
     return None if conversation.embedding is None else np.asarray(conversation.embedding, dtype=np.float32)

@@ -27,7 +27,15 @@ from evals.models import Benchmark, Case, CurationTrial, Result, Run, RunCase
 from jobs.queue import enqueue
 from proposals.models import Proposal
 
-__all__ = ["BenchmarkAdmin", "CaseAdmin", "CurationTrialAdmin", "ResultAdmin", "RunAdmin", "RunCaseAdmin", "validate_now"]
+__all__ = [
+    "BenchmarkAdmin",
+    "CaseAdmin",
+    "CurationTrialAdmin",
+    "ResultAdmin",
+    "RunAdmin",
+    "RunCaseAdmin",
+    "validate_now",
+]
 
 _SHOWN_FLIPS = 40
 
@@ -58,13 +66,16 @@ class BenchmarkAdmin(GovernedAdmin):
     acts = (Act("activate_drafts", "Activate draft cases", Permission.EDIT_BENCHMARK, _activate_drafts),)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).annotate(active=Count("cases", filter=Q(cases__status="active")))
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(active=Count("cases", filter=Q(cases__status="active")))
+        return rows
 
     def write(self, request: HttpRequest, data: dict[str, Any]) -> Benchmark:
         return create_benchmark(data.pop("agent"), by=person(request), **data)
 
     def reading(self, request: HttpRequest, row: Benchmark) -> dict[str, Any]:
-        counts = row.cases.values("split", "kind", "status").annotate(number=Count("id")).order_by("split", "kind", "status")
+        counts = (
+            row.cases.values("split", "kind", "status").annotate(number=Count("id")).order_by("split", "kind", "status")
+        )
         return {"counts": counts}
 
     @display(description="Active cases", ordering="active")
@@ -100,9 +111,12 @@ class RunAdmin(StatefulAdmin):
     list_select_related = ("agent", "benchmark", "proposal", "baseline__agent", "candidate__agent")
     ordering = ("-id",)
     fieldsets = (
-        ("Details", {"fields": ("agent", "benchmark", "proposal", "baseline", "candidate", "policy", "trials", "seed")}),
+        (
+            "Details",
+            {"fields": ("agent", "benchmark", "proposal", "baseline", "candidate", "policy", "trials", "seed")},
+        ),
         ("Numbers in force", {"fields": ("gate_policy",), "classes": ("collapse",)}),
-        ("Times", {"fields": ("created_at", "started_at", "finished_at", "error")}),
+        ("Times", {"fields": ("created_at", "started_at", "finished_at", "error"), "classes": ("collapse",)}),
     )
     writing_form = RunForm
     reading_template = "evals/run.html"

@@ -44,7 +44,9 @@ class CaseForm(DeskForm):
     split = forms.ChoiceField(choices=Case.Split.choices, help_text="Drafters read development cases and no others.")
     intent = forms.ModelChoiceField(Intent.objects.none(), required=False)
     cluster = forms.CharField(
-        max_length=160, required=False, help_text="The coarsest known of template, source conversation, user. Empty: its name."
+        max_length=160,
+        required=False,
+        help_text="The coarsest known of template, source conversation, user. Empty: its name.",
     )
     weight = forms.FloatField(initial=1.0, min_value=0, widget=forms.NumberInput(attrs={"step": "any"}))
     messages = DocumentField(rows=6, initial=_MESSAGES, help_text="The conversation up to the turn that is judged.")

@@ -91,7 +91,11 @@ def student_t_cdf(t: float, df: float) -> float:
         raise ValueError(msg)
     if math.isinf(t):
         return 1.0 if t > 0 else 0.0
-    tail = 0.5 * _incomplete_beta(df / 2, 0.5, df / (df + t * t))
+    square = t * t
+    if square < df:
+        # Near the middle df / (df + t^2) rounds to 1 and would lose t; its complement keeps it.
+        return 0.5 + math.copysign(0.5 * _incomplete_beta(0.5, df / 2, square / (df + square)), t)
+    tail = 0.5 * _incomplete_beta(df / 2, 0.5, df / (df + square))
     return tail if t < 0 else 1.0 - tail
 
 

@@ -42,7 +42,7 @@ class ProposalAdmin(StatefulAdmin):
     fieldsets = (
         ("Details", {"fields": ("agent", "base", "candidate", "candidate_digest", "pattern", "strategy", "retry_of")}),
         ("Operations", {"fields": ("patch", "predicted_effect", "drafted_cases", "effect"), "classes": ("collapse",)}),
-        ("Times", {"fields": ("created_at", "submitted_at", "judged_at", "closed_at")}),
+        ("Times", {"fields": ("created_at", "submitted_at", "judged_at", "closed_at"), "classes": ("collapse",)}),
     )
     writing_form = ProposalForm
     writing_template = "proposals/write.html"
@@ -56,9 +56,17 @@ class ProposalAdmin(StatefulAdmin):
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         actor = person(request)
-        if request.method == "GET" and not {"agent", "layer"} <= request.GET.keys() and self.has_add_permission(request):
+        if (
+            request.method == "GET"
+            and not {"agent", "layer"} <= request.GET.keys()
+            and self.has_add_permission(request)
+        ):
             served = Agent.objects.visible_to(actor).filter(stable__isnull=False)
-            context = {"title": "Write a proposal", "agents": served, "layers": [name for name in LAYERS if name != "evals"]}
+            context = {
+                "title": "Write a proposal",
+                "agents": served,
+                "layers": [name for name in LAYERS if name != "evals"],
+            }
             return TemplateResponse(request, "proposals/choose.html", self._around(request) | context)
         chosen = request.POST if request.method == "POST" else request.GET
         agent = Agent.objects.visible_to(actor).select_related("stable").filter(slug=chosen.get("agent", "")).first()
@@ -85,7 +93,8 @@ class ProposalAdmin(StatefulAdmin):
     # reading
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).annotate(num_authors=Count("authors"))
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(num_authors=Count("authors"))
+        return rows
 
     def reading(self, request: HttpRequest, row: Proposal) -> dict[str, Any]:
         base, target = row.base.document, candidate_document(row)
@@ -154,15 +163,18 @@ class StrategyAdmin(GovernedAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Count each strategy's record over the proposals its reader may see."""
         mine = Q(proposals__agent__in=Agent.objects.visible_to(person(request)))
-        return super().get_queryset(request).annotate(
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(
             num_written=Count("proposals", filter=mine),
             num_passed=Count("proposals", filter=mine & Q(proposals__verdict="pass")),
             num_released=Count("proposals", filter=mine & Q(proposals__status__in=self.RELEASED)),
             num_verified=Count("proposals", filter=mine & Q(proposals__status="verified")),
         )  # fmt: skip
+        return rows
 
     def reading(self, request: HttpRequest, row: Strategy) -> dict[str, Any]:
-        return {"proposals": Proposal.objects.visible_to(person(request)).filter(strategy=row).select_related("agent")[:30]}
+        return {
+            "proposals": Proposal.objects.visible_to(person(request)).filter(strategy=row).select_related("agent")[:30]
+        }
 
     @display(description="Written", ordering="num_written")
     def drafted(self, row: Any) -> int:

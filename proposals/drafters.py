@@ -150,8 +150,15 @@ def _corrected(rows: Iterable[CorrectedEpisode]) -> Iterable[CorrectedReading]:
 
 
 def _failure_rate(pattern: Pattern) -> float:
-    """Return the share of this need's settled dev conversations that failed; 0 where none is settled."""
-    conversations = pattern.agent.conversations.readable_by_proposer().settled().filter(intent=pattern.intent)
+    """Return the share of this need's settled dev conversations that failed; 0 where none is settled.
+
+    A pattern that spans wants is measured on the wants of its members.
+    """
+    conversations = pattern.agent.conversations.readable_by_proposer().settled()
+    members = pattern.members.values_list("critique__episode__conversation__intent", flat=True)
+    wants = {pattern.intent_id} if pattern.intent_id else {intent_id for intent_id in members if intent_id}
+    if wants:
+        conversations = conversations.filter(intent__in=wants)
     counts = conversations.aggregate(
         total=Count("id"), failed=Count("id", filter=Q(resolution__in=("failed", "abandoned", "escalated", "blocked")))
     )

@@ -24,7 +24,9 @@ class Amendment(BaseModel):
 
     title: str = Field(max_length=200)
     claim: str = Field(max_length=12, description="fixes, cheaper, faster, simplifies or enables")
-    value: dict[str, Any] = Field(title="Layer", description="The whole layer as it shall be; the platform computes the patch.")
+    value: dict[str, Any] = Field(
+        title="Layer", description="The whole layer as it shall be; the platform computes the patch."
+    )
     rationale: str = Field(max_length=8_000)
 
 
@@ -53,12 +55,16 @@ class ProposalForm(DeskForm):
     retry_of = forms.ModelChoiceField(Proposal.objects.none(), required=False, widget=forms.HiddenInput())
     title = forms.CharField(max_length=200, help_text="What changes, in a few words.")
     value = DocumentField(
-        rows=22, label="The layer as it shall be", help_text="Edit what you see; the platform computes the patch and its size."
+        rows=22,
+        label="The layer as it shall be",
+        help_text="Edit what you see; the platform computes the patch and its size.",
     )
     claim = forms.ChoiceField(
         choices=Proposal.Claim.choices, help_text="Picks the primary test; it cannot change after submission."
     )
-    rationale = forms.CharField(max_length=8_000, widget=forms.Textarea(attrs={"rows": 4}), help_text="Why this change is right.")
+    rationale = forms.CharField(
+        max_length=8_000, widget=forms.Textarea(attrs={"rows": 4}), help_text="Why this change is right."
+    )
     target_intents = forms.MultipleChoiceField(
         required=False, widget=forms.SelectMultiple(attrs={"size": 6}), help_text="The wants this change is for."
     )

@@ -51,7 +51,7 @@ class ReleaseAdmin(StatefulAdmin):
         ("Details", {"fields": ("agent", "proposal", "baseline", "version", "run_ref", "retry_of", "owner", "reason")}),
         ("The plan as approved", {"fields": ("plan", "plan_digest"), "classes": ("collapse",)}),
         ("Times", {"fields": ("created_at", "started_at", "step_started_at", "deadline_at", "promoted_at", "ended_at",
-                              "aftermath_closed_at")}),
+                              "aftermath_closed_at"), "classes": ("collapse",)}),
     )  # fmt: skip
     writing_form = ReleaseForm
     writing_help = "A release takes an approved proposal to everybody, step by step, watched and reversible."
@@ -80,7 +80,9 @@ class ReleaseAdmin(StatefulAdmin):
     def percent(self, row: Release) -> str:
         return f"{100 * row.weight:.0f} %"
 
-    @display(description="Guard", ordering="guard_status", label={**STATUS_COLORS, "alarm": "danger", "pause": "warning"})
+    @display(
+        description="Guard", ordering="guard_status", label={**STATUS_COLORS, "alarm": "danger", "pause": "warning"}
+    )
     def guard_label(self, row: Release) -> tuple[str, str] | str:
         return (row.guard_status, row.guard_status.capitalize()) if row.guard_status else ""
 
@@ -166,5 +168,7 @@ class UserStateAdmin(GovernedAdmin):
 
     def write(self, request: HttpRequest, data: dict[str, Any]) -> UserState:
         agent = data["agent"]
-        require(person(request), Permission.EDIT_USER_STATE, agent.access_scope(), act=f"write a state of {agent.slug!r}")
+        require(
+            person(request), Permission.EDIT_USER_STATE, agent.access_scope(), act=f"write a state of {agent.slug!r}"
+        )
         return UserState.write(by=person(request), if_match="", **data)

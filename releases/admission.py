@@ -29,14 +29,20 @@ def refuse_start(release: Release, agent: Agent, *, now: datetime | None = None)
     now = now or timezone.now()
     plan = release.as_plan()
     if plan.digest != release.plan_digest:
-        raise PlanMovedError(f"The stored plan of {release} is {plan.digest[:12]}…, not what was approved. Draft it anew.")
+        raise PlanMovedError(
+            f"The stored plan of {release} is {plan.digest[:12]}…, not what was approved. Draft it anew."
+        )
     agent.refuse_if_frozen()
     _refuse_unapproved(release)
     if agent.stable_id != release.baseline_id:
-        raise StableMovedError(f"{agent.stable} is stable by now, not {release.baseline}: judge the change against that again.")
+        raise StableMovedError(
+            f"{agent.stable} is stable by now, not {release.baseline}: judge the change against that again."
+        )
     evidence = evidence_for(release.proposal, agent)
     if evidence.run.candidate_id != release.version_id or evidence.run.pk != release.run_ref:
-        raise ReleaseRefusedError(f"{release} was judged by another run since it was drafted: withdraw it and draft it anew.")
+        raise ReleaseRefusedError(
+            f"{release} was judged by another run since it was drafted: withdraw it and draft it anew."
+        )
     if (freeze := plan.freeze_at(now)) is not None:
         raise ReleaseRefusedError(f"Changes are frozen until {freeze.ends_at:%Y-%m-%d %H:%M %Z}: {freeze.reason}.")
     _refuse_too_fast(release, agent, now)
@@ -73,12 +79,21 @@ def situation_of(agent: Agent, *, besides: Release | None = None) -> Situation:
     others = Release.objects.filter(agent=agent).exclude(pk=besides.pk if besides else None)
     watched = others.in_aftermath().select_related("proposal", "version__agent")
     return Situation(
-        live_ramps=tuple(str(one.version) for one in others.filter(status__in=_IN_PROGRESS).select_related("version__agent")),
-        watches=tuple(
-            Watch(str(one.version), one.proposal.layer, frozenset(one.plan.get("target_intents", ()))) for one in watched
+        live_ramps=tuple(
+            str(one.version) for one in others.filter(status__in=_IN_PROGRESS).select_related("version__agent")
         ),
-        rolled_back_at=others.filter(status="rolled_back").order_by("-ended_at").values_list("ended_at", flat=True).first(),
-        started_at=others.filter(started_at__isnull=False).order_by("-started_at").values_list("started_at", flat=True).first(),
+        watches=tuple(
+            Watch(str(one.version), one.proposal.layer, frozenset(one.plan.get("target_intents", ())))
+            for one in watched
+        ),
+        rolled_back_at=others.filter(status="rolled_back")
+        .order_by("-ended_at")
+        .values_list("ended_at", flat=True)
+        .first(),
+        started_at=others.filter(started_at__isnull=False)
+        .order_by("-started_at")
+        .values_list("started_at", flat=True)
+        .first(),
         throttled_at=_throttled_at(agent),
     )
 

@@ -25,7 +25,9 @@ def approve(release: Release, *, by: Actor, reason: str, plan_digest: str) -> No
     with release.locked():
         require(by, Permission.APPROVE_RELEASE, release.access_scope(), act=f"approve {release}")
         if by.user_id in release.proposal.author_ids():
-            raise SelfApprovalError(f"{by.name} wrote the change in {release} and cannot approve it: ask a second person.")
+            raise SelfApprovalError(
+                f"{by.name} wrote the change in {release} and cannot approve it: ask a second person."
+            )
         if by.user_id == release.owner_id:
             raise SelfApprovalError(f"{by.name} planned {release} and cannot approve it: ask a second person.")
         if release.status != Release.Status.AWAITING_APPROVAL:
@@ -42,6 +44,7 @@ def approve(release: Release, *, by: Actor, reason: str, plan_digest: str) -> No
 
 
 def _write(release: Release, *, by: Actor, reason: str) -> None:
+    assert by.user_id is not None  # noqa: S101  # the permission belongs to people
     expires_at = timezone.now() + timedelta(seconds=release.agent.current_policy().approvals.expires_s)
     with acting(by, reason=reason):
         approval = release.approvals.filter(approver_id=by.user_id, plan_digest=release.plan_digest).first()

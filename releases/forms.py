@@ -11,7 +11,7 @@ from releases.models import UserState
 
 __all__ = ["ReleaseForm", "UserStateForm"]
 
-_EMPTY_OVERLAY = {"memory": {"user": {}}, "prompt": {"preferences": {}}}
+_EMPTY_OVERLAY: dict[str, Any] = {"memory": {"user": {}}, "prompt": {"preferences": {}}}
 
 
 def _offer(form: DeskForm, name: str, rows: Any) -> None:
@@ -26,7 +26,9 @@ class ReleaseForm(DeskForm):
     proposal = forms.ModelChoiceField(Proposal.objects.none())
     reason = forms.CharField(max_length=4_000, widget=forms.Textarea(attrs={"rows": 3}))
 
-    is_hotfix = forms.BooleanField(required=False, help_text="Urgent: the cool-down after a rollback does not hold it back.")
+    is_hotfix = forms.BooleanField(
+        required=False, help_text="Urgent: the cool-down after a rollback does not hold it back."
+    )
     overlap_accepted = forms.BooleanField(
         required=False, help_text="It may overlap an open aftermath, whose verdict is then marked as confounded."
     )

@@ -6,7 +6,7 @@ from django.db import connection, transaction
 
 from accounts.exceptions import DomainError
 from releases.models import Release
-from releases.watching import watch
+from releases.watching import is_due, watch
 
 __all__ = ["tick_releases"]
 
@@ -20,10 +20,13 @@ def tick_releases() -> None:
     """
     for release_id in list(Release.objects.in_motion().order_by().values_list("pk", flat=True)):
         try:
-            watch(release_id)
+            if is_due(release_id):
+                watch(release_id)
         except DomainError as refusal:
             logger.info("release.refused", extra={"release": str(release_id), "refusal": str(refusal)})
         except Exception:  # one broken release must not blind the guard of the others; its own age pauses it
             logger.exception("release.unwatched", extra={"release": str(release_id)})
-            if not connection.in_atomic_block and (transaction.get_connection().needs_rollback or not connection.is_usable()):
+            if not connection.in_atomic_block and (
+                transaction.get_connection().needs_rollback or not connection.is_usable()
+            ):
                 connection.close()

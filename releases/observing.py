@@ -76,7 +76,9 @@ def thresholds(release: Release) -> Thresholds:
 
     Fixed by the start, so both arms are measured by one rule.
     """
-    before = Episode.objects.filter(agent_id=release.agent_id, started_at__lt=release.started_at).order_by("-started_at")
+    before = Episode.objects.filter(agent_id=release.agent_id, started_at__lt=release.started_at).order_by(
+        "-started_at"
+    )
     usages = list(before.values_list("usage", flat=True)[:_HISTORY])
     latency, cost = (_high([one.get(name) for one in usages]) for name in ("latency_ms", "cost_usd"))
     return Thresholds(
@@ -98,7 +100,9 @@ def observe(release: Release, plan: Plan, *, now: datetime) -> Sightings:
     draws = _draws(release)
     until = _superseded_at(release)
     openings, reports = _openings(release, until)
-    matched = [(one, draw) for one in openings if (draw := _draw_of(one, draws.get(one.subject, ()), release)) is not None]
+    matched = [
+        (one, draw) for one in openings if (draw := _draw_of(one, draws.get(one.subject, ()), release)) is not None
+    ]
     maturity = timedelta(seconds=plan.maturity_s)
     ripe = [(one, draw) for one, draw in matched if one.started_at + maturity <= now]
     ends = _ends([one for one, _ in ripe], maturity)
@@ -183,7 +187,9 @@ def _ends(openings: Sequence[_Opening], maturity: timedelta) -> dict[UUID, str]:
         if recorded_at <= instants[conversation]:
             said[conversation].append(Statement(name, value, source, at, str(pk)))
     turns: dict[UUID, list[datetime]] = defaultdict(list)
-    for conversation, at in Episode.objects.filter(conversation_id__in=instants).values_list("conversation_id", "started_at"):
+    for conversation, at in Episode.objects.filter(conversation_id__in=instants).values_list(
+        "conversation_id", "started_at"
+    ):
         turns[conversation].append(at)
     ends = {}
     for one in openings:

@@ -20,11 +20,14 @@ from harness.models import Agent
 from proposals.models import Proposal
 from releases.bucketing import new_salt
 from releases.exceptions import ReleaseRefusedError
+from releases.guard import forecast
 from releases.models import Release
 from releases.plan import Plan, PlanError, profile
 
-__all__ = ["PLANNABLE", "Evidence", "draft_release", "evidence_for", "overall_gain_of", "plan_for"]
+__all__ = ["PLANNABLE", "Evidence", "draft_release", "evidence_for", "foreseen", "overall_gain_of", "plan_for"]
 
+_RECENT = 500
+_ASSUMED_RATE = 0.1
 PLANNABLE = frozenset({"steps", "max_duration_s", "aftermath_users", "aftermath_s", "freezes", "tripwires"})
 """What a single release may say otherwise than the policy. Margins, alpha and clocks of judgment are the policy's."""
 
@@ -79,6 +82,17 @@ def overall_gain_of(run: Run) -> float:
     return 0.0
 
 
+def foreseen(release: Release) -> str:
+    """Return what this plan can be expected to see, in users, at the agent's recent failure rate: read before approving.
+
+    The rate is that of the last settled conversations that somebody but the agent spoke about; a tenth without any.
+    """
+    settled = release.agent.conversations.settled().exclude(resolution="open").exclude(resolution_source="agent")
+    recent = list(settled.order_by("-id").values_list("resolution", flat=True)[:_RECENT])
+    base = sum(one != "resolved" for one in recent) / len(recent) if recent else _ASSUMED_RATE
+    return forecast(release.as_plan(), min(max(base, 0.01), 0.99)).sentence
+
+
 def evidence_for(proposal: Proposal, agent: Agent) -> Evidence:
     """Return the evidence that `proposal` may be released on, or raise `ReleaseRefusedError` naming what is missing.
 
@@ -87,7 +101,8 @@ def evidence_for(proposal: Proposal, agent: Agent) -> Evidence:
     """
     if proposal.status != Proposal.Status.APPROVED:
         raise ReleaseRefusedError(f"{proposal} is {proposal.status!r}; only an approved proposal can be released.")
-    run = Run.objects.filter(pk=proposal.run_ref, agent=agent).select_related("candidate", "baseline").first()
+    runs = Run.objects.filter(agent=agent).select_related("candidate", "baseline")
+    run = runs.filter(pk=proposal.run_ref).first() if proposal.run_ref else None
     if run is None or run.status != Run.Status.JUDGED or run.verdict != Run.Verdict.PASS:
         raise ReleaseRefusedError(f"{proposal} names no run that passed: validate it first.")
     version = proposal.candidate
@@ -96,7 +111,9 @@ def evidence_for(proposal: Proposal, agent: Agent) -> Evidence:
         names.add(sha256_hex(bytes(version.body)))
     if version is None or len(names) != 1:
         seen = ", ".join(sorted(name[:12] or "none" for name in names))
-        raise ReleaseRefusedError(f"{proposal}: what was judged is not what would be released (digests {seen}). Validate it again.")
+        raise ReleaseRefusedError(
+            f"{proposal}: what was judged is not what would be released (digests {seen}). Validate it again."
+        )
     if run.baseline_id != agent.stable_id:
         raise ReleaseRefusedError(
             f"{proposal} was judged against {run.baseline}, but {agent.stable} is stable: rebase it and validate again."
@@ -106,12 +123,12 @@ def evidence_for(proposal: Proposal, agent: Agent) -> Evidence:
 
 @transaction.atomic
 def draft_release(
-    proposal: Proposal, *, by: Actor, reason: str, plan: Plan | None = None, owner: User | None = None,
-    is_hotfix: bool = False, overlap_accepted: bool = False,
+    proposal: Proposal, *, by: Actor, reason: str, plan: Plan | None = None, overrides: Mapping[str, Any] | None = None,
+    owner: User | None = None, is_hotfix: bool = False, overlap_accepted: bool = False,
 ) -> Release:  # fmt: skip
     """Make a draft release of an approved proposal; `plan` defaults to the one the agent's policy gives.
 
-    The owner is the person who plans it and so cannot approve it; a machine names one. Whether it is a hotfix or may
+    `overrides` are what this plan says otherwise than the policy (see `PLANNABLE`). The owner is the person who plans it and so cannot approve it; a machine names one. Whether it is a hotfix or may
     overlap an open aftermath is fixed here, before anybody approves.
     """
     agent = Agent.objects.locked().select_related("stable", "policy", "objective").get(pk=proposal.agent_id)
@@ -124,10 +141,12 @@ def draft_release(
     if owner_id is None:
         raise ReleaseRefusedError(f"A release of {proposal} needs an owner: a person who answers for it.")
     evidence = evidence_for(proposal, agent)
-    open_one = Release.objects.filter(proposal=proposal).exclude(status__in=("withdrawn", "declined", "rolled_back")).first()
+    open_one = (
+        Release.objects.filter(proposal=proposal).exclude(status__in=("withdrawn", "declined", "rolled_back")).first()
+    )
     if open_one is not None:
         raise ReleaseRefusedError(f"{proposal} already has a release, {open_one}: withdraw that one first.")
-    plan = plan or plan_for(agent, proposal)
+    plan = plan or plan_for(agent, proposal, overrides)
     approvals = agent.current_policy().approvals_needed(proposal.layer, overall_gain=evidence.overall_gain)
     with acting(by, reason=reason):
         release = Release(

@@ -158,7 +158,9 @@ def roll_back(release: Release, *, by: Actor, reason: str) -> None:
                     "Release a change that reverts it."
                 )
             agent.set_stable(release.baseline, expected=release.version, by=by, reason=reason)
-            for other in Release.objects.filter(agent=agent, baseline_id=release.version_id).live().exclude(status="promoting"):
+            for other in (
+                Release.objects.filter(agent=agent, baseline_id=release.version_id).live().exclude(status="promoting")
+            ):
                 other.roll_back(by=by, reason=f"its baseline {release.version} was rolled back: {reason}")
         release._move("roll_back", by=by, reason=reason, facts={"weight": release.weight}, weight=0.0)
         Revision.bump()
@@ -196,7 +198,9 @@ def revert_now(agent: Agent, *, by: Actor, reason: str) -> Release:
     mine = Release.objects.filter(agent=agent)
     release = mine.live().exclude(status="promoting").first() or mine.in_aftermath().order_by("-promoted_at").first()
     if release is None:
-        raise ReleaseRefusedError(f"Agent {agent.slug!r} has no live release and no open aftermath: there is nothing to revert.")
+        raise ReleaseRefusedError(
+            f"Agent {agent.slug!r} has no live release and no open aftermath: there is nothing to revert."
+        )
     with transaction.atomic():
         release.roll_back(by=by, reason=reason)
         with acting(by, reason=reason):

@@ -96,8 +96,8 @@ def resolve(agent: str, user: str = "", conversation: str = "", pin: str = "", *
         raise NothingStableError(f"Agent {agent!r} has no stable version to serve: bootstrap it first.")
     choice = _choose(view, view.stable, user, conversation, pin)
     if served and user:
-        for draw in choice.draws:
-            note(user, draw)
+        for taken in choice.draws:
+            note(user, taken)
     body, resolved_digest, is_whole = _with_own_layer(view, choice.version, user, known.revision)
     is_silent, age_s = snapshot.is_unavailable()
     draw = choice.draw
@@ -114,7 +114,10 @@ def resolve(agent: str, user: str = "", conversation: str = "", pin: str = "", *
 def still_serves(agent: str, digest: str, user: str) -> bool:
     """Return whether serving, read anew, hands out the version `digest`: as stable, in a ramp, or to `user`."""
     view = snapshot.refresh().agents[agent]
-    offered = {view.stable, *(one for ramp in (view.ramp, view.aftermath) if ramp for one in (ramp.version, ramp.baseline))}
+    offered = {
+        view.stable,
+        *(one for ramp in (view.ramp, view.aftermath) if ramp for one in (ramp.version, ramp.baseline)),
+    }
     if digest not in {version.digest for version in offered if version}:
         return False
     return resolve(agent, user, served=False).digest == digest or view.stable is None or view.stable.digest == digest
@@ -148,7 +151,9 @@ def _choose(view: AgentView, stable: Version, user: str, conversation: str, toke
         return _Choice(view.aftermath.baseline, "held out of the promoted release" + refused, watched, (watched,))
     if view.ramp and ramp:
         version = view.ramp.version if ramp.arm == Arm.CANARY else stable
-        return _Choice(version, f"{ramp.arm} of the live release" + refused, ramp, tuple(one for one in (watched, ramp) if one))
+        return _Choice(
+            version, f"{ramp.arm} of the live release" + refused, ramp, tuple(one for one in (watched, ramp) if one)
+        )
     if watched:
         return _Choice(stable, "stable: promoted, still watched" + refused, watched, (watched,))
     return _Choice(stable, "stable" + refused)
@@ -162,7 +167,9 @@ def _keep(view: AgentView, stable: Version, pinned: pins.Pin, token: str) -> _Ch
     """Serve what the conversation began with. Who was a canary of a withdrawn release gets the stable version."""
     if pinned.release in view.withdrawn and pinned.arm == Arm.CANARY:
         return _Choice(stable, "stable: the pinned release was rolled back")
-    version = next((one for one in _versions(view) if one.digest == pinned.digest), None) or _stored(view, pinned.digest)
+    version = next((one for one in _versions(view) if one.digest == pinned.digest), None) or _stored(
+        view, pinned.digest
+    )
     if version is None:
         return _Choice(stable, "stable: the pinned version cannot be read")
     if pinned.release is None or pinned.arm is None or pinned.stage is None:

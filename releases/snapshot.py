@@ -9,8 +9,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -110,7 +112,9 @@ def current() -> Snapshot:
     if holder.snapshot is None or poll_s <= 0 or time.monotonic() - holder.checked_at > poll_s:
         _confirm(holder, anew=poll_s <= 0)
     if holder.snapshot is None:
-        raise UnavailableError("The database does not answer and no harness was read from it yet. Try again in a second.")
+        raise UnavailableError(
+            "The database does not answer and no harness was read from it yet. Try again in a second."
+        )
     return holder.snapshot
 
 
@@ -163,50 +167,60 @@ def _read(holder: _Holder, *, anew: bool) -> None:
     holder.confirmed_at = holder.checked_at = time.monotonic()
 
 
+class _Row(NamedTuple):
+    """A release that decides what users get, as it is stored."""
+
+    agent: UUID
+    pk: UUID
+    salt: str
+    step: int
+    weight: float
+    baseline: UUID
+    version: UUID
+    status: str
+
+
+_COLUMNS = ("agent_id", "pk", "salt", "step", "weight", "baseline_id", "version_id", "status")
+
+
 def _load(number: int, versions: dict[UUID, Version]) -> Snapshot:
-    agents = list(Agent.objects.values_list("pk", "slug", "stable_id"))
-    ramps = list(
-        Release.objects.live()
-        .union(Release.objects.in_aftermath(), all=True)
-        .values_list("agent_id", "pk", "salt", "step", "weight", "baseline_id", "version_id", "status", "promoted_at")
-    )
-    wanted = {stable for _, _, stable in agents if stable} | {pk for row in ramps for pk in row[5:7]}
-    for pk in versions.keys() - wanted:
-        del versions[pk]
-    rows = HarnessVersion.objects.filter(pk__in=wanted - versions.keys())
-    for pk, count, digest, body in rows.values_list("pk", "number", "digest", "body"):
-        versions[pk] = Version(count, digest, bytes(body))
-    withdrawn: dict[UUID, set[str]] = {}
+    agents: list[tuple[UUID, str, UUID | None]] = [*Agent.objects.values_list("pk", "slug", "stable_id")]
+    ramps = [_Row(*row) for row in Release.objects.watched().values_list(*_COLUMNS)]
+    wanted = {stable for _, _, stable in agents if stable is not None}
+    wanted |= {pk for row in ramps for pk in (row.baseline, row.version)}
+    _read_versions(wanted, versions)
+    withdrawn: dict[UUID, set[str]] = defaultdict(set)
     gone = Release.objects.filter(status__in=("rolling_back", "rolled_back")).order_by("-id")
     for agent_id, pk in gone.values_list("agent_id", "pk")[:_KEPT_WITHDRAWN]:
-        withdrawn.setdefault(agent_id, set()).add(str(pk))
-    subjects: dict[UUID, set[str]] = {}
+        withdrawn[agent_id].add(str(pk))
+    subjects: dict[UUID, set[str]] = defaultdict(set)
     for agent_id, subject in UserState.objects.values_list("agent_id", "subject"):
-        subjects.setdefault(agent_id, set()).add(subject)
-    live, watched = _ramps_of(ramps, {pk: stable for pk, _, stable in agents}, versions)
-    views = {
-        slug: AgentView(
-            id=pk, slug=slug, stable=versions.get(stable) if stable else None, ramp=live.get(pk), aftermath=watched.get(pk),
-            withdrawn=frozenset(withdrawn.get(pk, ())), subjects=frozenset(subjects.get(pk, ())),
-        )  # fmt: skip
-        for pk, slug, stable in agents
-    }
+        subjects[agent_id].add(subject)
+    live: dict[UUID, Ramp] = {}
+    watched: dict[UUID, Ramp] = {}
+    stable_of = {pk: stable for pk, _, stable in agents}
+    for row in ramps:
+        ramp = Ramp(str(row.pk), row.salt, row.step, row.weight, versions[row.baseline], versions[row.version])
+        if row.status != "promoted":
+            live[row.agent] = ramp
+        elif stable_of.get(row.agent) == row.version:
+            # Only what made the stable version what it is can hold users out of it.
+            watched[row.agent] = ramp
+    views = {}
+    for pk, slug, stable in agents:
+        version = None if stable is None else versions.get(stable)
+        mine = (frozenset(withdrawn[pk]), frozenset(subjects[pk]))
+        views[slug] = AgentView(pk, slug, version, live.get(pk), watched.get(pk), *mine)
     return Snapshot(number, views)
 
 
-def _ramps_of(
-    rows: list[tuple[object, ...]], stable: Mapping[UUID, UUID | None], versions: Mapping[UUID, Version]
-) -> tuple[dict[UUID, Ramp], dict[UUID, Ramp]]:
-    """Return each agent's live ramp and its aftermath: the release that made the stable version what it is."""
-    live: dict[UUID, Ramp] = {}
-    watched: dict[UUID, Ramp] = {}
-    for agent_id, pk, salt, step, weight, baseline_id, version_id, status, _ in rows:
-        ramp = Ramp(str(pk), salt, step, weight, versions[baseline_id], versions[version_id])  # type: ignore[arg-type, index]  # columns by position
-        if status != "promoted":
-            live[agent_id] = ramp  # type: ignore[index]  # as above
-        elif stable.get(agent_id) == version_id:  # type: ignore[arg-type]  # as above
-            watched[agent_id] = ramp  # type: ignore[index]  # as above
-    return live, watched
+def _read_versions(wanted: set[UUID], versions: dict[UUID, Version]) -> None:
+    """Keep the versions that are wanted, reading those not read before: bodies never change."""
+    for pk in versions.keys() - wanted:
+        del versions[pk]
+    rows = HarnessVersion.objects.filter(pk__in=wanted - versions.keys())
+    for pk, number, digest, body in rows.values_list("pk", "number", "digest", "body"):
+        versions[pk] = Version(number, digest, bytes(body))
 
 
 def _listen(holder: _Holder) -> None:
@@ -236,7 +250,7 @@ def _watch(holder: _Holder) -> None:
 
 
 @contextlib.contextmanager
-def _notices():  # type: ignore[no-untyped-def]  # noqa: ANN202  # a psycopg connection, whatever row type its settings name
+def _notices() -> Iterator["psycopg.Connection[Any]"]:
     """Open a dedicated connection that hears the revision's notices."""
     parameters = connection.get_connection_params()
     parameters.pop("cursor_factory", None)

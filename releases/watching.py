@@ -28,15 +28,17 @@ from releases.models import GuardTick, Release
 from releases.observing import Sightings, observe, tripwire_counts
 from releases.plan import Plan
 from releases.promotion import Aftermath, AftermathReading, Decision, StepReading, read_aftermath, read_step
+from releases.querysets import LIVE
 
-__all__ = ["Reading", "advance", "guard_age_s", "read", "watch"]
+__all__ = ["Reading", "advance", "guard_age_s", "is_due", "read", "watch"]
 
 logger = logging.getLogger("releases")
 
 SILENT_S = 180.0
 """A guard that has not ticked for so long pauses its ramp."""
 _KEEP_EVERY_S = 10.0
-_REST = 10
+_REST = 4
+_MOST_REST_S = 30.0
 _LOCK = 0x7267
 
 
@@ -115,7 +117,12 @@ def guard_age_s(release: Release, *, now: datetime | None = None) -> float:
     """Return the seconds since the guard last wrote down a reading of this release, or since it last began to run."""
     now = now or timezone.now()
     last = release.ticks.order_by("-id").values_list("at", flat=True).first()
-    moved = release.history.filter(status="running").order_by("-history_date").values_list("history_date", flat=True).first()
+    moved = (
+        release.history.filter(status="running")
+        .order_by("-history_date")
+        .values_list("history_date", flat=True)
+        .first()
+    )
     known = [at for at in (last, moved, release.started_at) if at is not None]
     return (now - max(known)).total_seconds() if known else 0.0
 
@@ -135,8 +142,10 @@ def watch(release_id: UUID) -> Reading | None:
             case Release.Status.PROMOTING:
                 release.promote(by=MACHINE, reason="the promotion that was begun is finished")
             case Release.Status.RUNNING if (age_s := guard_age_s(release)) > SILENT_S:
-                release.pause(by=MACHINE, reason=f"the guard had not looked for {age_s:.0f} s: nobody watched this ramp")
-            case _ if _is_due(release):
+                release.pause(
+                    by=MACHINE, reason=f"the guard had not looked for {age_s:.0f} s: nobody watched this ramp"
+                )
+            case _ if release.status in LIVE or (release.promoted_at and not release.aftermath_closed_at):
                 return _look(release)
         return None
 
@@ -148,12 +157,18 @@ def _confirm(release: Release) -> None:
         logger.info("release.still_served", extra={"release": str(release.pk), "refusal": str(still)})
 
 
-def _is_due(release: Release) -> bool:
-    """Spend at most a tenth of the time on a release whose record has grown long."""
-    if release.aftermath_closed_at is not None:
-        return False
-    last = release.ticks.order_by("-id").values_list("at", "reading__cost_s").first()
-    return last is None or (timezone.now() - last[0]).total_seconds() >= _REST * float(last[1] or 0.0)
+def is_due(release_id: UUID, *, now: datetime | None = None) -> bool:
+    """Return whether to look again: a release whose record has grown long takes at most a fifth of the time.
+
+    What was begun (a rollback, a promotion) never waits.
+    """
+    if Release.objects.filter(pk=release_id, status__in=("rolling_back", "promoting")).exists():
+        return True
+    last = GuardTick.objects.filter(release_id=release_id).order_by("-id").values_list("at", "reading__cost_s").first()
+    if last is None:
+        return True
+    rest_s = min(_MOST_REST_S, _REST * float(last[1] or 0.0))
+    return bool(((now or timezone.now()) - last[0]).total_seconds() >= rest_s)
 
 
 def _look(release: Release) -> Reading:
@@ -202,7 +217,9 @@ def _go_on(release: Release, reading: Reading) -> None:
     if guard.status is GuardStatus.PAUSE and guard.code not in release.acknowledged:
         release.pause(by=MACHINE, reason=guard.sentence)
     elif release.agent.stable_id != release.baseline_id:
-        release.pause(by=MACHINE, reason=f"{release.agent.stable} became stable: the comparison with {release.baseline} is over")
+        release.pause(
+            by=MACHINE, reason=f"{release.agent.stable} became stable: the comparison with {release.baseline} is over"
+        )
     elif step.decision is Decision.INCONCLUSIVE:
         release.run_out(by=MACHINE, reason=step.sentence)
     elif release.agent.frozen_at is None and release.agent.current_policy().autonomy.mode != "manual":

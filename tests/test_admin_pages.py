@@ -83,7 +83,9 @@ def test_pages__row_and_form_of_every_model__open_for_each_role(
 ) -> None:
     found = statuses(getattr(cast, role), ("change", "add"))
 
-    assert {place: status for place, status in found.items() if status not in {HTTPStatus.OK, HTTPStatus.FORBIDDEN}} == {}
+    assert {
+        place: status for place, status in found.items() if status not in {HTTPStatus.OK, HTTPStatus.FORBIDDEN}
+    } == {}
 
 
 def test_world__every_registered_model__has_a_row(worlds: SimpleNamespace, cast: SimpleNamespace) -> None:
@@ -92,7 +94,9 @@ def test_world__every_registered_model__has_a_row(worlds: SimpleNamespace, cast:
     assert empty == []
 
 
-def test_team__every_registered_model__shows_nothing_of_the_other(worlds: SimpleNamespace, cast: SimpleNamespace) -> None:
+def test_team__every_registered_model__shows_nothing_of_the_other(
+    worlds: SimpleNamespace, cast: SimpleNamespace
+) -> None:
     reader = signed_in(cast.outsider)
 
     leaks, opened = [], []
@@ -193,7 +197,9 @@ def test_verb__without_a_csrf_token__is_refused(worlds: SimpleNamespace, cast: S
     client = Client(enforce_csrf_checks=True)
     client.force_login(cast.approver)
 
-    response = client.post(page(type(worlds.own.proposal), "verb", worlds.own.proposal.pk, "approve"), {"reason": "right"})
+    response = client.post(
+        page(type(worlds.own.proposal), "verb", worlds.own.proposal.pk, "approve"), {"reason": "right"}
+    )
 
     assert response.status_code == HTTPStatus.FORBIDDEN
 
@@ -217,7 +223,9 @@ def test_text_of_episodes__on_their_page__is_never_markup(worlds: SimpleNamespac
     assert "Where is <b>my</b> order?" not in body
 
 
-def test_page__of_the_admin__carries_a_policy_without_inline_scripts(worlds: SimpleNamespace, cast: SimpleNamespace) -> None:
+def test_page__of_the_admin__carries_a_policy_without_inline_scripts(
+    worlds: SimpleNamespace, cast: SimpleNamespace
+) -> None:
     response = signed_in(cast.engineer).get(reverse("admin:index"))
 
     policy = response["Content-Security-Policy"]

@@ -45,7 +45,8 @@ class CorrectionAdmin(_MarkedOnEpisodes):
     reading_template = "episodes/correction.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).annotate(covered=Count("coverage"))
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(covered=Count("coverage"))
+        return rows
 
     def reading(self, request: HttpRequest, row: Correction) -> dict[str, Any]:
         return {"coverage": row.coverage.select_related("episode__conversation")[:200]}
@@ -84,13 +85,20 @@ class IntentForm(DeskForm):
 
     agent = forms.ModelChoiceField(Agent.objects.none(), to_field_name="slug")
     name = forms.CharField(max_length=160)
-    definition = forms.CharField(widget=forms.Textarea(attrs={"rows": 2}), help_text="One sentence: what such a user wants.")
-    examples = forms.CharField(widget=forms.Textarea(attrs={"rows": 6}), help_text="One way of saying it a line; three or more.")
+    definition = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 2}), help_text="One sentence: what such a user wants."
+    )
+    examples = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 6}), help_text="One way of saying it a line; three or more."
+    )
     parent = forms.ModelChoiceField(Intent.objects.none(), required=False, help_text="The broader want it belongs to.")
     level = forms.IntegerField(min_value=1, max_value=3, initial=3, help_text="1 is broadest, 3 a single want.")
 
     def prepare(self) -> None:
-        for name, rows in (("agent", Agent.objects.visible_to(self.actor)), ("parent", Intent.objects.visible_to(self.actor))):
+        for name, rows in (
+            ("agent", Agent.objects.visible_to(self.actor)),
+            ("parent", Intent.objects.visible_to(self.actor)),
+        ):
             field = self.fields[name]
             assert isinstance(field, forms.ModelChoiceField)  # noqa: S101  # declared above
             field.queryset = rows
@@ -123,7 +131,9 @@ class IntentAdmin(GovernedAdmin):
         "num_conversations", "embedding_model", "created_at",
     )  # fmt: skip
     writing_form = IntentForm
-    writing_help = "A want you define is live at once: conversations that no other intent holds as well are assigned to it."
+    writing_help = (
+        "A want you define is live at once: conversations that no other intent holds as well are assigned to it."
+    )
     acts = (
         Act("redefine", "Redefine", Permission.EDIT_INTENTS, _redefine, form=Redefinition, needs_reason=False,
             initial=lambda row: {"name": row.name, "definition": row.definition, "examples": row.examples}),

@@ -29,10 +29,14 @@ class CorrectionFields(BaseModel):
 
     title: str = Field(default="", max_length=200, description="A short name for it.")
     answer: str = Field(default="", max_length=8_000, description="The answer the user should have had.")
-    tool: str = Field(default="", max_length=120, description="The tool that should have been called, if one was needed.")
+    tool: str = Field(
+        default="", max_length=120, description="The tool that should have been called, if one was needed."
+    )
     arguments: dict[str, Any] = Field(default_factory=dict, description="Its right arguments, as a JSON object.")
     should_escalate: bool = Field(default=False, description="A person should have taken over.")
-    intent: str = Field(default="", max_length=80, description="The want, by its slug; empty takes the conversation's own.")
+    intent: str = Field(
+        default="", max_length=80, description="The want, by its slug; empty takes the conversation's own."
+    )
 
 
 class OutcomeFields(BaseModel):
@@ -58,7 +62,9 @@ def correct_together(episodes: Sequence[Episode], *, by: Actor, reason: str, int
     if intent and episodes:
         wanted = Intent.objects.filter(agent=episodes[0].agent_id, slug=intent).first()
         if wanted is None:
-            raise BadCorrectionError(f"There is no intent {intent!r} at this agent: name it by its slug, or leave it empty.")
+            raise BadCorrectionError(
+                f"There is no intent {intent!r} at this agent: name it by its slug, or leave it empty."
+            )
     with acting(by, reason=reason):
         correct(episodes, CorrectionText(intent=wanted, **said), by=by)
     return "The episode is corrected." if len(episodes) == 1 else f"The correction covers {len(episodes)} episodes."

@@ -7,7 +7,7 @@ from django.http import HttpRequest
 
 from accounts.access import can
 from accounts.roles import Permission
-from audit.desk import GovernedAdmin, StatefulAdmin, VisibleRelatedFilter, person
+from audit.desk import GovernedAdmin, StatefulAdmin, VisibleRelatedFilter, folded, person
 from episodes.models import Pattern, PatternMember
 
 __all__ = ["PatternAdmin", "PatternMemberAdmin"]
@@ -17,12 +17,22 @@ _EXEMPLARS = 12
 
 @admin.register(Pattern)
 class PatternAdmin(StatefulAdmin):
-    list_display = ("title", "state", "agent", "layer", "kind", "intent", "num_subjects", "num_episodes", "last_seen_at")
+    list_display = (
+        "title",
+        "state",
+        "agent",
+        "layer",
+        "kind",
+        "intent",
+        "num_subjects",
+        "num_episodes",
+        "last_seen_at",
+    )
     list_filter = (("agent", VisibleRelatedFilter), "status", "layer", "kind")
     search_fields = ("title",)
     list_select_related = ("agent", "intent")
     ordering = ("-num_subjects", "-id")
-    fields = (
+    fieldsets = folded(
         "agent", "layer", "kind", "intent", "num_subjects", "num_episodes", "first_seen_at", "last_seen_at", "embedding_model"
     )  # fmt: skip
     reading_template = "episodes/pattern.html"

@@ -14,7 +14,7 @@ from unfold.decorators import action, display
 from accounts.acting import acting
 from accounts.exceptions import DomainError
 from accounts.roles import Permission
-from audit.desk import STATUS_COLORS, Act, GovernedAdmin, VisibleRelatedFilter, person, standing
+from audit.desk import STATUS_COLORS, Act, GovernedAdmin, VisibleRelatedFilter, folded, person, standing
 from audit.forms import verb_form
 from episodes.admin.marking import (
     CorrectionFields,
@@ -68,7 +68,7 @@ class ConversationAdmin(GovernedAdmin):
     search_fields = ("=external_id", "=subject", "opening")
     list_select_related = ("agent", "intent")
     ordering = ("-id",)
-    fields = (
+    fieldsets = folded(
         "agent", "external_id", "subject", "split", "near_duplicate_of", "attributes", "started_at", "last_at", "settled_at",
         "resolution", "resolution_source", "intent",
     )  # fmt: skip
@@ -101,7 +101,7 @@ class EpisodeAdmin(GovernedAdmin):
     search_help_text = "A whole id of an episode, conversation, user or version"
     list_select_related = ("agent", "conversation__intent")
     ordering = ("-id",)
-    fields = (
+    fieldsets = folded(
         "agent", "conversation", "external_id", "workflow", "sources", "usage", "external_refs", "attributes",
         "harness_digest", "release_ref", "arm", "weight", "started_at", "ended_at", "captured_at", "understood_at",
     )  # fmt: skip
@@ -110,7 +110,14 @@ class EpisodeAdmin(GovernedAdmin):
     acts = (
         Act("flag", "Flag", Permission.FLAG_EPISODE, flag_one, needs_reason=False, form=FlagFields),
         Act("correct", "Correct", Permission.CORRECT_EPISODE, correct_one, needs_reason=False, form=CorrectionFields),
-        Act("report_ending", "Say how it ended", Permission.FLAG_EPISODE, report_ending, needs_reason=False, form=OutcomeFields),
+        Act(
+            "report_ending",
+            "Say how it ended",
+            Permission.FLAG_EPISODE,
+            report_ending,
+            needs_reason=False,
+            form=OutcomeFields,
+        ),
     )
 
     def reading(self, request: HttpRequest, row: Episode) -> dict[str, Any]:

@@ -23,14 +23,19 @@ class EpisodesParser(BaseParser):
 
     media_type = "application/json"
 
-    def parse(  # DRF's signature
-        self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None  # noqa: ARG002
-    ) -> list[Any]:
+    def parse(
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,  # noqa: ARG002  # DRF's signature
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
         body = _body(stream, parser_context)
         try:
             value = _loads(body)
         except (ValueError, RecursionError) as error:
-            raise UnreadableBatchError(f"The body is not JSON: {_why(error)}. Send one episode, a list, or NDJSON.") from error
+            raise UnreadableBatchError(
+                f"The body is not JSON: {_why(error)}. Send one episode, a list, or NDJSON."
+            ) from error
         return value if isinstance(value, list) else [value]
 
 
@@ -39,9 +44,12 @@ class EpisodeLinesParser(BaseParser):
 
     media_type = "application/x-ndjson"
 
-    def parse(  # DRF's signature
-        self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None  # noqa: ARG002
-    ) -> list[Any]:
+    def parse(
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,  # noqa: ARG002  # DRF's signature
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
         items = list(_lines(_body(stream, parser_context)))
         if items and all(isinstance(item, Refused) for item in items):
             raise UnreadableBatchError(f"No line is JSON. The first: {items[0].reason}")
@@ -90,7 +98,9 @@ def _why(error: Exception) -> str:
 
 def _body(stream: IO[bytes], context: Mapping[str, Any] | None) -> bytes:
     request = (context or {}).get("request")
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower() if request is not None else "identity"
+    encoding = (
+        request.headers.get("Content-Encoding", "identity").strip().lower() if request is not None else "identity"
+    )
     if encoding in {"", "identity"}:
         return _bounded(iter(lambda: stream.read(_CHUNK), b""))
     if encoding not in {"gzip", "x-gzip"}:
@@ -121,5 +131,7 @@ def _bounded(pieces: Iterator[bytes]) -> bytes:
     for piece in pieces:
         body += piece
         if len(body) > MAX_BATCH_BYTES:
-            raise BatchTooLargeError(f"The body is larger than {MAX_BATCH_BYTES:,} bytes unpacked. Send fewer episodes at once.")
+            raise BatchTooLargeError(
+                f"The body is larger than {MAX_BATCH_BYTES:,} bytes unpacked. Send fewer episodes at once."
+            )
     return bytes(body)

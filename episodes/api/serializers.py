@@ -1,6 +1,6 @@
 """Shapes of what goes in and out; the domain decides what it means."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from rest_framework import serializers
 
@@ -37,7 +37,9 @@ __all__ = [
     "PatternDetail",
 ]
 
-_SLUG = serializers.SlugRelatedField
+
+def _slug(name: str = "slug") -> Any:
+    return serializers.SlugRelatedField(name, read_only=True)
 
 
 class StepCreate(serializers.Serializer[Any]):
@@ -95,7 +97,9 @@ class OutcomeCreate(serializers.Serializer[Any]):
     """One statement of how a conversation ended, or a business result that came later."""
 
     name = serializers.CharField(max_length=60)
-    source = serializers.ChoiceField(choices=Outcome.Source.choices, default=Outcome.Source.AGENT)
+    source = serializers.ChoiceField(  # type: ignore[assignment]  # the field of that name, not the option
+        choices=Outcome.Source.choices, default=Outcome.Source.AGENT
+    )
     value = serializers.FloatField(default=1.0)
     at = serializers.DateTimeField(required=False)
     reason = serializers.CharField(max_length=300, required=False, allow_blank=True, default="")
@@ -127,7 +131,9 @@ class IntentCreate(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=160)
     definition = serializers.CharField(max_length=1_000)
     examples = serializers.ListField(child=serializers.CharField(max_length=1_000), min_length=3, max_length=100)
-    parent = serializers.SlugField(required=False, allow_null=True, default=None)
+    parent = serializers.SlugField(  # type: ignore[assignment]  # the field of that name, not the owner
+        required=False, allow_null=True, default=None
+    )
     level = serializers.IntegerField(min_value=1, max_value=3, default=3)
 
 
@@ -156,8 +162,8 @@ class FlagDetail(serializers.ModelSerializer[Flag]):
 
 
 class EpisodeRow(serializers.ModelSerializer[Episode]):
-    agent: ClassVar[Any] = _SLUG("slug", read_only=True)
-    conversation: ClassVar[Any] = _SLUG("external_id", read_only=True)
+    agent = _slug()
+    conversation = _slug("external_id")
     user_text = serializers.CharField(source="last_user_text", read_only=True)
 
     class Meta:
@@ -169,9 +175,9 @@ class EpisodeRow(serializers.ModelSerializer[Episode]):
 
 
 class EpisodeDetail(EpisodeRow):
-    steps: ClassVar[Any] = StepDetail(many=True, read_only=True)
-    signals: ClassVar[Any] = SignalDetail(many=True, read_only=True)
-    flags: ClassVar[Any] = FlagDetail(many=True, read_only=True)
+    steps = StepDetail(many=True, read_only=True)
+    signals = SignalDetail(many=True, read_only=True)
+    flags = FlagDetail(many=True, read_only=True)
 
     class Meta(EpisodeRow.Meta):
         fields = (  # type: ignore[assignment]  # a longer tuple than the row's
@@ -181,8 +187,8 @@ class EpisodeDetail(EpisodeRow):
 
 
 class ConversationRow(serializers.ModelSerializer[Conversation]):
-    agent: ClassVar[Any] = _SLUG("slug", read_only=True)
-    intent: ClassVar[Any] = _SLUG("slug", read_only=True)
+    agent = _slug()
+    intent = _slug()
 
     class Meta:
         model = Conversation
@@ -193,8 +199,8 @@ class ConversationRow(serializers.ModelSerializer[Conversation]):
 
 
 class ConversationDetail(ConversationRow):
-    episodes: ClassVar[Any] = EpisodeRow(many=True, read_only=True)
-    outcomes: ClassVar[Any] = OutcomeDetail(many=True, read_only=True)
+    episodes = EpisodeRow(many=True, read_only=True)
+    outcomes = OutcomeDetail(many=True, read_only=True)
 
     class Meta(ConversationRow.Meta):
         fields = (*ConversationRow.Meta.fields, "attributes", "episodes", "outcomes")  # type: ignore[assignment]  # longer
@@ -207,9 +213,9 @@ class CoverageDetail(serializers.ModelSerializer[CorrectedEpisode]):
 
 
 class CorrectionDetail(serializers.ModelSerializer[Correction]):
-    agent: ClassVar[Any] = _SLUG("slug", read_only=True)
-    intent: ClassVar[Any] = _SLUG("slug", read_only=True)
-    coverage: ClassVar[Any] = CoverageDetail(many=True, read_only=True)
+    agent = _slug()
+    intent = _slug()
+    coverage = CoverageDetail(many=True, read_only=True)
 
     class Meta:
         model = Correction
@@ -229,8 +235,8 @@ class CritiqueDetail(serializers.ModelSerializer[Critique]):
 
 
 class PatternDetail(serializers.ModelSerializer[Pattern]):
-    agent: ClassVar[Any] = _SLUG("slug", read_only=True)
-    intent: ClassVar[Any] = _SLUG("slug", read_only=True)
+    agent = _slug()
+    intent = _slug()
 
     class Meta:
         model = Pattern
@@ -241,8 +247,8 @@ class PatternDetail(serializers.ModelSerializer[Pattern]):
 
 
 class IntentDetail(serializers.ModelSerializer[Intent]):
-    agent: ClassVar[Any] = _SLUG("slug", read_only=True)
-    parent: ClassVar[Any] = _SLUG("slug", read_only=True)
+    agent = _slug()
+    parent = _slug()
 
     class Meta:
         model = Intent

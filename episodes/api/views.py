@@ -66,7 +66,7 @@ class AmbiguousIdError(DomainError):
 class _Filtered(GovernedViewSet):
     """Lists that can be narrowed by query parameters: `FILTERS` maps a parameter to a lookup."""
 
-    permission_classes: ClassVar[Any] = [MayRead]
+    permission_classes = [MayRead]
     FILTERS: ClassVar[Mapping[str, str]] = {}
 
     def get_queryset(self) -> QuerySet[Any]:
@@ -114,7 +114,9 @@ class EpisodeViewSet(_Filtered):
 
     def get_queryset(self) -> QuerySet[Any]:
         rows = super().get_queryset().select_related("agent", "conversation")
-        return rows.defer("conversation__embedding").prefetch_related("steps", "signals", "flags") if self.detail else rows
+        return (
+            rows.defer("conversation__embedding").prefetch_related("steps", "signals", "flags") if self.detail else rows
+        )
 
     def get_object(self) -> Episode:
         actor = actor_of(self.request)
@@ -170,7 +172,7 @@ def _episode_of(actor: Actor, named: str, *, agent: str = "") -> Episode:
         raise Http404
     if len(exact) > 1:
         raise AmbiguousIdError(f"Several agents have an episode {named!r}. Use the platform's id, or name the agent.")
-    return exact[0]
+    return cast("Episode", exact[0])
 
 
 def _is_uuid(text: str) -> bool:
@@ -223,10 +225,14 @@ class CorrectionViewSet(_Filtered):
         data, actor = body.validated_data, actor_of(request)
         episodes = {name: _episode_of(actor, name, agent=data.get("agent", "")) for name in data["episodes"]}
         own = {
-            episodes[name].pk: arguments for name, arguments in data["per_episode_arguments"].items() if name in episodes
+            episodes[name].pk: arguments
+            for name, arguments in data["per_episode_arguments"].items()
+            if name in episodes
         }
         if strange := data["per_episode_arguments"].keys() - episodes.keys():
-            raise serializers.ValidationError({"per_episode_arguments": f"{sorted(strange)} are not among the episodes."})
+            raise serializers.ValidationError(
+                {"per_episode_arguments": f"{sorted(strange)} are not among the episodes."}
+            )
         agent = next(iter(episodes.values())).agent
         text = CorrectionText(
             **{name: data[name] for name in ("title", "answer", "tool", "arguments", "should_escalate")},

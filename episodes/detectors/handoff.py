@@ -22,7 +22,9 @@ def detect(steps: Sequence[StepReading], *, says_handoff: bool = False) -> Found
     `attempted` says that a tool or a retrieval came first; a hand-off without any points to the workflow. `guarded`
     names the check that demanded it.
     """
-    handoffs = [step for step in steps if step.kind == "handoff" or (step.kind == "tool_call" and is_handoff_name(step.name))]
+    handoffs = [
+        step for step in steps if step.kind == "handoff" or (step.kind == "tool_call" and is_handoff_name(step.name))
+    ]
     if not handoffs and not says_handoff:
         return None
     end = handoffs[0].position if handoffs else 1 + max((step.position for step in steps), default=0)

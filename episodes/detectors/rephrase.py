@@ -28,7 +28,9 @@ _ASKS_TO_REPHRASE = re.compile(
 )
 
 
-def detect(turns: Sequence[Turn], vectors: Mapping[str, Any] | None = None, *, newest_only: bool = False) -> Found | None:
+def detect(
+    turns: Sequence[Turn], vectors: Mapping[str, Any] | None = None, *, newest_only: bool = False
+) -> Found | None:
     """Return the first rephrasing among the user's turns; `None` when there is none.
 
     Either the user says so, or two adjacent turns mean the same (cosine of `vectors`, unit vectors by text) and the

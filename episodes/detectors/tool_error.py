@@ -34,9 +34,7 @@ def detect(steps: Sequence[StepReading]) -> Found | None:
 
 
 def _succeeds_later(failed: StepReading, calls: Sequence[StepReading]) -> bool:
-    return any(
-        call.name == failed.name and call.position > failed.position and not call.has_failed for call in calls
-    )
+    return any(call.name == failed.name and call.position > failed.position and not call.has_failed for call in calls)
 
 
 def _is_storm(calls: Sequence[StepReading]) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import batched
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from django.db import transaction
 
@@ -156,8 +156,10 @@ def _owner(team: Team, username: str) -> User:
     if username:
         named = User.objects.filter(username=username, is_active=True).first()
         if named is None:
-            raise DomainError(f"There is no active user {username!r} to own imported agents. Name another with --owner.")
-        return named
+            raise DomainError(
+                f"There is no active user {username!r} to own imported agents. Name another with --owner."
+            )
+        return cast("User", named)
     administrators = Membership.objects.filter(team=team, role=Role.ADMINISTRATOR, user__is_active=True)
     found = administrators.select_related("user").order_by("created_at").first()
     if found is not None:
@@ -167,4 +169,4 @@ def _owner(team: Team, username: str) -> User:
     if is_new:
         account.set_unusable_password()
         account.save()
-    return account
+    return cast("User", account)

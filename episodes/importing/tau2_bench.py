@@ -36,7 +36,10 @@ def read(row: Mapping[str, Any], material: Material) -> Run:
         },
     }
     document = document_of(
-        policy=material.text(f"policies/{domain}_policy.md"), tools=_tools(domain, material), model=model, variant=variant
+        policy=material.text(f"policies/{domain}_policy.md"),
+        tools=_tools(domain, material),
+        model=model,
+        variant=variant,
     )
     end, reason = _end(row)
     return Run(domain, item, document, end, reason)
@@ -64,7 +67,10 @@ def _tools(domain: str, material: Material) -> dict[str, Any]:
     entry = catalogue.get(domain) if isinstance(catalogue, Mapping) else None
     listed = entry.get("tools", []) if isinstance(entry, Mapping) else []
     return {
-        str(tool["name"]): {"description": tool.get("description", ""), "parameters": _schema(tool.get("parameters") or [])}
+        str(tool["name"]): {
+            "description": tool.get("description", ""),
+            "parameters": _schema(tool.get("parameters") or []),
+        }
         for tool in listed
         if isinstance(tool, Mapping) and tool.get("name")
     }
@@ -74,7 +80,8 @@ def _schema(parameters: list[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": {
-            str(p["name"]): {"type": str(p.get("type", "string")), "description": str(p.get("description", ""))} for p in parameters
+            str(p["name"]): {"type": str(p.get("type", "string")), "description": str(p.get("description", ""))}
+            for p in parameters
         },
         "required": [str(p["name"]) for p in parameters if p.get("required")],
     }

@@ -113,7 +113,12 @@ def _called(transcript: Transcript, message: Mapping[str, Any]) -> dict[str, Any
     match = match or next((pair for pair in keys if name and pair[1]["name"] == name), None)
     match = match or next(iter(keys if not name else ()), None)
     if match is None:
-        step: dict[str, Any] = {"kind": "tool_call", "name": str(name or "unknown")[:_MAX_NAME], "input": {}, "output": {}}
+        step: dict[str, Any] = {
+            "kind": "tool_call",
+            "name": str(name or "unknown")[:_MAX_NAME],
+            "input": {},
+            "output": {},
+        }
         transcript.steps.append(step)
         return step
     transcript.pending.remove(match)

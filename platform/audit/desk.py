@@ -30,17 +30,27 @@ from audit.trail import events_about, versions_of
 from audit.transitions import Edge, Stateful
 
 __all__ = [
-    "STATUS_COLORS", "Act", "GovernedAdmin", "StatefulAdmin", "VisibleRelatedFilter", "performs", "person", "standing",
+    "STATUS_COLORS", "Act", "GovernedAdmin", "StatefulAdmin", "VisibleRelatedFilter", "folded", "performs", "person", "standing",
 ]  # fmt: skip
 
 STATUS_COLORS: dict[str, str] = (
-    dict.fromkeys(("approved", "validated", "promoted", "verified", "resolved", "judged", "active", "live", "pass"), "success")
+    dict.fromkeys(
+        ("approved", "validated", "promoted", "verified", "resolved", "judged", "active", "live", "pass"), "success"
+    )
     | dict.fromkeys(("confirmed", "done", "ok"), "success")
-    | dict.fromkeys(("draft", "withdrawn", "superseded", "retired", "canceled", "ignored", "stale", "declined"), "default")
+    | dict.fromkeys(
+        ("draft", "withdrawn", "superseded", "retired", "canceled", "ignored", "stale", "declined"), "default"
+    )
     | dict.fromkeys(("submitted", "proposed", "queued", "running", "validating", "released", "new", "claimed"), "info")
-    | dict.fromkeys(("held", "hold", "paused", "awaiting_approval", "escalating", "inconclusive", "confounded"), "warning")
-    | dict.fromkeys(("promoting", "addressed", "not_fixed", "quarantined", "emerging", "abandoned", "escalated"), "warning")
-    | dict.fromkeys(("failed", "fail", "rolled_back", "rolling_back", "regressed", "blocked", "error", "blind"), "danger")
+    | dict.fromkeys(
+        ("held", "hold", "paused", "awaiting_approval", "escalating", "inconclusive", "confounded"), "warning"
+    )
+    | dict.fromkeys(
+        ("promoting", "addressed", "not_fixed", "quarantined", "emerging", "abandoned", "escalated"), "warning"
+    )
+    | dict.fromkeys(
+        ("failed", "fail", "rolled_back", "rolling_back", "regressed", "blocked", "error", "blind"), "danger"
+    )
 )
 
 
@@ -59,13 +69,18 @@ def standing(request: HttpRequest) -> frozenset[Permission]:
     return found
 
 
+def folded(*fields: str) -> tuple[tuple[str, dict[str, Any]], ...]:
+    """Return fieldsets that keep `fields` folded away, for pages whose reading says what matters."""
+    return (("Details", {"fields": fields, "classes": ("collapse",)}),)
+
+
 class CappedPaginator(Paginator):  # type: ignore[type-arg]  # generic over any row
     """Counts up to a cap, so that a list of millions opens as fast as a list of hundreds."""
 
     CAP = 10_000
 
     @cached_property
-    def count(self) -> int:  # type: ignore[override]  # a cached property over a cached property
+    def count(self) -> int:
         rows = cast("models.QuerySet[Any]", self.object_list)
         return rows.order_by()[: self.CAP].count()
 
@@ -75,7 +90,7 @@ class VisibleRelatedFilter(admin.RelatedFieldListFilter):
 
     LIMIT = 200
 
-    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         rows = field.remote_field.model._default_manager.visible_to(person(request))
         return [(row.pk, str(row)) for row in rows[: self.LIMIT]]
 
@@ -147,7 +162,7 @@ class GovernedAdmin(ModelAdmin):
     list_per_page = 50
     list_fullwidth = True
     list_select_related: bool | Sequence[str] = ()
-    list_display_links: Any = None
+    list_display_links: Any = ()
     actions: Any = ()
     change_form_outer_before_template = "desk/change_before.html"
 
@@ -235,7 +250,9 @@ class GovernedAdmin(ModelAdmin):
         return self._record(request, "add", obj, {})
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        changed = [entry["changed"].get("fields", []) for entry in message if isinstance(entry, dict) and "changed" in entry]
+        changed = [
+            entry["changed"].get("fields", []) for entry in message if isinstance(entry, dict) and "changed" in entry
+        ]
         return self._record(request, "change", obj, {"fields": [name for names in changed for name in names]})
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
@@ -284,8 +301,12 @@ class GovernedAdmin(ModelAdmin):
         if not self.has_add_permission(request):
             raise PermissionDenied
         actor = person(request)
-        form = self.writing_form(request.POST if request.method == "POST" else None, initial=request.GET.dict(), actor=actor)
-        context = {"form": form, "help": self.writing_help, "title": f"Add {self.opts.verbose_name}"} | (extra_context or {})
+        form = self.writing_form(
+            request.POST if request.method == "POST" else None, initial=request.GET.dict(), actor=actor
+        )
+        context = {"form": form, "help": self.writing_help, "title": f"Add {self.opts.verbose_name}"} | (
+            extra_context or {}
+        )
         if request.method == "POST" and form.is_valid():
             try:
                 with transaction.atomic(), acting(actor, reason="written in the admin"):
@@ -332,7 +353,9 @@ class GovernedAdmin(ModelAdmin):
             return TemplateResponse(request, "desk/verb.html", self._around(request) | context)
         return self._perform(request, row, act, form.cleaned_data["reason"], form.arguments)
 
-    def _perform(self, request: HttpRequest, row: Any, act: Act, reason: str, arguments: dict[str, Any]) -> HttpResponse:
+    def _perform(
+        self, request: HttpRequest, row: Any, act: Act, reason: str, arguments: dict[str, Any]
+    ) -> HttpResponse:
         try:
             with acting(person(request), reason=reason):
                 said = act.perform(row, by=person(request), reason=reason, **arguments)

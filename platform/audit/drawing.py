@@ -32,7 +32,9 @@ def curve(values: Sequence[float], *, low: float, high: float, width: float, hei
     if not values:
         return ""
     gap = width / max(1, len(values) - 1)
-    return " ".join(f"{i * gap:.1f},{level(value, low=low, high=high, height=height)}" for i, value in enumerate(values))
+    return " ".join(
+        f"{i * gap:.1f},{level(value, low=low, high=high, height=height)}" for i, value in enumerate(values)
+    )
 
 
 def bars(columns: Sequence[tuple[str, float, float]], *, width: float, height: float) -> list[Bar]:

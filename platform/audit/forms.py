@@ -50,7 +50,9 @@ class DocumentField(forms.JSONField):
     """JSON as an editable, indented text."""
 
     def __init__(self, *, rows: int = 18, **kwargs: Any) -> None:
-        super().__init__(widget=forms.Textarea(attrs={"rows": rows, "data-code": "json", "spellcheck": "false"}), **kwargs)
+        super().__init__(
+            widget=forms.Textarea(attrs={"rows": rows, "data-code": "json", "spellcheck": "false"}), **kwargs
+        )
 
     def prepare_value(self, value: Any) -> Any:
         if value is None or isinstance(value, str):
@@ -63,7 +65,8 @@ def _dress(field: forms.Field) -> None:
     make = _DRESS.get(type(plain))
     if make is None:
         return
-    dressed: Any = make(attrs=plain.attrs)
+    kind = {"type": plain.input_type} if isinstance(plain, forms.TextInput) else {}
+    dressed: Any = make(attrs=plain.attrs | kind)
     dressed.is_required = field.required
     if isinstance(field, forms.ChoiceField | forms.ModelChoiceField):
         dressed.choices = field.choices
@@ -108,7 +111,8 @@ def _field(name: str, info: FieldInfo) -> forms.Field:
     shared: dict[str, Any] = {
         "required": info.is_required(),
         "label": info.title or name.replace("_", " ").capitalize(),
-        "help_text": info.description or "",
+        "help_text": info.description
+        or ("What you looked at: the decision binds to exactly this." if "digest" in name else ""),
     }
     if info.default is not PydanticUndefined and info.default is not None:
         shared["initial"] = info.default
@@ -118,7 +122,7 @@ def _field(name: str, info: FieldInfo) -> forms.Field:
         return forms.ChoiceField(choices=options if info.is_required() else [("", "—"), *options], **shared)
     if kind is str:
         limit = next((rule.max_length for rule in info.metadata if hasattr(rule, "max_length")), None)
-        return forms.CharField(max_length=limit, widget=_text_widget(info, limit), **shared)
+        return forms.CharField(max_length=limit, widget=_text_widget(name, info, limit), **shared)
     make = _SIMPLE.get(kind)
     return make(**shared) if make else DocumentField(rows=10, **shared)
 
@@ -131,7 +135,9 @@ _SIMPLE: dict[Any, Callable[..., forms.Field]] = {
 }
 
 
-def _text_widget(info: FieldInfo, limit: int | None) -> forms.Widget:
+def _text_widget(name: str, info: FieldInfo, limit: int | None) -> forms.Widget:
+    if name.endswith("digest"):
+        return forms.TextInput(attrs={"readonly": "readonly"})  # what the page showed; not for typing
     if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("format") == "password":
         return forms.PasswordInput(attrs={"autocomplete": "new-password"})
     return forms.Textarea(attrs={"rows": 3}) if limit is not None and limit > _LONG_TEXT else forms.TextInput()

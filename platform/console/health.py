@@ -62,7 +62,9 @@ def _migrations() -> str:
 
 
 def _redis() -> str:
-    with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S) as client:
+    with redis.Redis.from_url(
+        settings.REDIS_URL, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
+    ) as client:
         client.ping()
     return "ok"
 
@@ -80,7 +82,9 @@ class _Loop:
                      _age("releases.jobs.tick_releases"))  # fmt: skip
         yield _gauge("unsealed_events", "Events of the record waiting for their seal.", chain.unsealed)
         yield _gauge("sealed_events", "Events in the chain.", chain.sealed)
-        live = GaugeMetricFamily("whetstone_live_releases", "Releases whose weight decides what users get.", labels=["status"])
+        live = GaugeMetricFamily(
+            "whetstone_live_releases", "Releases whose weight decides what users get.", labels=["status"]
+        )
         statuses = list(Release.objects.live().values_list("status", flat=True))
         for status in ("running", "paused", "promoting", "inconclusive"):
             live.add_metric([status], statuses.count(status))
@@ -111,7 +115,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if not _is_local(request) and not has_anywhere(_actor(request), Permission.VIEW):
         return HttpResponse("Scrape from this machine, or send a person's key with the scope 'view'.\n", status=403)
     registry = CollectorRegistry()
-    registry.register(_Loop())  # type: ignore[arg-type]  # a collector is whatever collects
+    registry.register(_Loop())
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 

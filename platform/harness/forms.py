@@ -12,7 +12,11 @@ from harness.policy import default_policy
 
 __all__ = ["AgentForm", "ApiKeyForm", "ChangeForm", "StartingDocument", "in_force"]
 
-EMPTY_DOCUMENT = {"prompt": {"system": "", "rules": {}}, "tools": {}, "context": {"documents": {}, "retrieval": {"top_k": 3}}}
+EMPTY_DOCUMENT = {
+    "prompt": {"system": "", "rules": {}},
+    "tools": {},
+    "context": {"documents": {}, "retrieval": {"top_k": 3}},
+}
 
 
 class StartingDocument(BaseModel):
@@ -27,12 +31,18 @@ class AgentForm(DeskForm):
     team = forms.ModelChoiceField(Team.objects.none())
     slug = forms.SlugField(max_length=60, help_text="Its name in addresses and keys; it never changes.")
     name = forms.CharField(max_length=120)
-    purpose = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}), help_text="What it is for, in a sentence.")
+    purpose = forms.CharField(
+        required=False, widget=forms.Textarea(attrs={"rows": 2}), help_text="What it is for, in a sentence."
+    )
     endpoint = forms.URLField(
-        required=False, assume_scheme="https", help_text="Where validation plays a harness: POST /turn of its own service."
+        required=False,
+        assume_scheme="https",
+        help_text="Where validation plays a harness: POST /turn of its own service.",
     )
     document = DocumentField(
-        required=False, initial=EMPTY_DOCUMENT, help_text="Version 1, served at once. Empty: the agent waits for its first document."
+        required=False,
+        initial=EMPTY_DOCUMENT,
+        help_text="Version 1, served at once. Empty: the agent waits for its first document.",
     )
 
     def prepare(self) -> None:
@@ -53,7 +63,8 @@ class ApiKeyForm(DeskForm):
     """A new key: an agent's own, or one that acts for the person who makes it."""
 
     kind = forms.ChoiceField(
-        choices=ApiKey.Kind.choices, help_text="An agent's key serves and reports for that agent; a person's key acts for you."
+        choices=ApiKey.Kind.choices,
+        help_text="An agent's key serves and reports for that agent; a person's key acts for you.",
     )
     name = forms.CharField(max_length=120, help_text="Where the key is used.")
     agent = forms.ModelChoiceField(Agent.objects.none(), required=False, help_text="For an agent's key only.")
@@ -66,7 +77,9 @@ class ApiKeyForm(DeskForm):
         help_text="What the key may do; several with Ctrl or Command.",
     )
     expires_at = forms.DateTimeField(
-        required=False, widget=forms.TextInput(attrs={"type": "datetime-local"}), help_text="In UTC. Empty: it does not expire."
+        required=False,
+        widget=forms.TextInput(attrs={"type": "datetime-local"}),
+        help_text="In UTC. Empty: it does not expire.",
     )
 
     def prepare(self) -> None:

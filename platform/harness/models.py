@@ -22,7 +22,7 @@ from accounts.models import Team, User
 from accounts.roles import AGENT_KEY_SCOPES, Permission
 from audit.record import record
 from audit.transitions import Edge, Stateful
-from harness.canonical import canonical_bytes, digest_of, sha256_hex
+from harness.canonical import canonical_bytes, clean_json, digest_of, sha256_hex
 from harness.documents import validate_document
 from harness.exceptions import (
     AgentFrozenError,
@@ -371,6 +371,7 @@ class Change(Stateful):
 
 def _validate_governing(kind: str, document: dict[str, Any]) -> None:
     model = {"objective": Objective, "policy": Policy}[kind]
+    clean_json(document)
     try:
         model.model_validate(document)
     except ValueError as error:
@@ -395,9 +396,11 @@ class ApiKeyQuerySet(OfAgentQuerySet):
         return self.filter(revoked_at__isnull=True).filter(Q(expires_at__isnull=True) | Q(expires_at__gt=timezone.now()))
 
     def visible_to(self, actor: Actor) -> Self:
-        """Return the keys of visible agents and the actor's own."""
+        """Return the keys of visible agents and a person's own; an agent's key does not see its owner's."""
         if actor.is_machine:
             return self
+        if actor.agent_id is not None:
+            return self.filter(agent_id=actor.agent_id)
         return self.filter(Q(agent__in=Agent.objects.visible_to(actor)) | Q(owner_id=actor.user_id))
 
 
@@ -452,8 +455,9 @@ class ApiKey(models.Model):
             raise InvalidKeyError("A key of kind 'agent' names its agent; a key of kind 'person' names none.")
         if agent is not None and not by.is_machine:
             require(by, Permission.MANAGE_ACCESS, agent.access_scope(), act=f"issue a key for {agent.slug!r}")
-        if agent is None and by.user_id != owner.pk and not by.is_machine:
-            raise InvalidKeyError("A person's key is issued by that person.")
+        if agent is None and not by.is_machine and (by.kind != "user" or by.user_id != owner.pk):
+            # A key that could make keys would outgrow its scopes and outlive its end.
+            raise InvalidKeyError("A person's key is issued by that person, signed in: keys do not make keys.")
         prefix, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
         with transaction.atomic(), acting(by):
             key = cls(
@@ -494,7 +498,8 @@ class ApiKey(models.Model):
         self.refresh_from_db(from_queryset=ApiKey.objects.locked())
         if self.revoked_at is not None:
             return
-        if by.user_id != self.owner_id and not by.is_machine:
+        is_own = by.key_id == self.pk or (by.kind == "user" and by.user_id == self.owner_id)
+        if not is_own and not by.is_machine:
             scope = self.agent.access_scope() if self.agent else Scope(team_id=None)
             require(by, Permission.MANAGE_ACCESS, scope, act=f"revoke key {self.name!r}")
         self.revoked_at = timezone.now()

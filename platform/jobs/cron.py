@@ -1,11 +1,17 @@
 """Read by `manage.py rqcron jobs.cron`: one entry per line of `settings.SCHEDULE`."""
 
+from functools import partial
+
 from django.conf import settings
-from rq import cron
+from rq import Queue, cron
+from rq.serializers import JSONSerializer
 
 from jobs.schedule import run_scheduled
 
 __all__: list[str] = []
+
+# RQ's cron enqueues with pickle whatever the queue is configured for; our workers read JSON only.
+cron.Queue = partial(Queue, serializer=JSONSerializer)  # type: ignore[misc, assignment]  # a class by another name
 
 for _name, _interval_s in settings.SCHEDULE:
     cron.register(

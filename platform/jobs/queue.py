@@ -80,10 +80,12 @@ def ring(task_id: UUID, queue: str, attempt: int, timeout_s: int) -> None:
         django_rq.get_queue(queue, commit_mode="auto").enqueue(
             "jobs.queue.run_task",
             str(task_id),
-            job_id=f"task-{task_id}-{attempt}-{uuid7().hex[-6:]}",
+            # The id makes ringing twice one ring: a busy queue is not flooded by the reconciler.
+            job_id=f"task-{task_id}-{attempt}",
+            unique=True,
             job_timeout=timeout_s + 10,
             result_ttl=0,
-            failure_ttl=600,
+            failure_ttl=10,
         )
     except DuplicateJobError:
         logger.debug("task.rung_already", extra={"task": str(task_id)})

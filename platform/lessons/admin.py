@@ -5,10 +5,23 @@ from typing import Any
 from django.contrib import admin
 from unfold.decorators import display
 
-from audit.desk import STATUS_COLORS, GovernedAdmin, VisibleRelatedFilter
+from accounts.acting import Actor
+from accounts.roles import Permission
+from audit.desk import STATUS_COLORS, Act, GovernedAdmin, VisibleRelatedFilter
+from lessons.memory import confirm, retire
 from lessons.models import Lesson
 
 __all__ = ["LessonAdmin"]
+
+
+def _confirm(row: Lesson, *, by: Actor, reason: str) -> str:
+    confirm(row, by=by, reason=reason)
+    return "Agents read this lesson from now on."
+
+
+def _retire(row: Lesson, *, by: Actor, reason: str) -> str:
+    retire(row, by=by, reason=reason)
+    return "No agent reads this lesson any more."
 
 
 @admin.register(Lesson)
@@ -19,6 +32,12 @@ class LessonAdmin(GovernedAdmin):
     ordering = ("-id",)
     list_select_related = ("agent",)
     fields = ("agent", "text", "layer", "state", "source_ref", "helpful", "harmful", "embedding_model", "created_at")
+    acts = (
+        Act("confirm", "Confirm", Permission.TRIAGE_PATTERN, _confirm,
+            offered=lambda row: row.state == Lesson.State.QUARANTINED),
+        Act("retire", "Retire", Permission.TRIAGE_PATTERN, _retire, danger=True,
+            offered=lambda row: row.state != Lesson.State.RETIRED),
+    )  # fmt: skip
 
     @display(description="Lesson")
     def short_text(self, row: Lesson) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any, Self
 
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from pgvector.django import CosineDistance, VectorField
@@ -73,7 +73,7 @@ class Lesson(models.Model):
         existing = cls.objects.filter(agent=agent, source_ref=source_ref).exclude(source_ref="").first()
         if existing:
             return existing  # type: ignore[no-any-return]  # the queryset is generic over Any
-        with acting(by, reason=f"learned from {source_ref}" if source_ref else "posted"):
+        with transaction.atomic(), acting(by, reason=f"learned from {source_ref}" if source_ref else "posted"):
             lesson = cls(
                 agent=agent, text=text, source_ref=source_ref, layer=layer, state=state,
                 embedding=embedding, embedding_model=embedding_model,

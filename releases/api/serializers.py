@@ -5,9 +5,10 @@ from typing import Any
 from rest_framework import serializers
 
 from releases.models import GuardTick, Release, ReleaseApproval
+from releases.planning import foreseen
 
 __all__ = [
-    "ApproveRequest", "ReleaseCreate", "ReleaseDetail", "ReleaseRow", "RevertRequest", "TickDetail", "UserStateDetail",
+    "ApproveRequest", "ReasonRequest", "ReleaseCreate", "ReleaseDetail", "ReleaseRow", "TickDetail", "UserStateDetail",
     "UserStateWrite",
 ]  # fmt: skip
 
@@ -18,15 +19,18 @@ class ReleaseCreate(serializers.Serializer[Any]):
     proposal = serializers.UUIDField()
     reason = serializers.CharField(max_length=4_000)
     plan = serializers.DictField(required=False, default=dict)
-    retry_of = serializers.UUIDField(required=False)
+    is_hotfix = serializers.BooleanField(required=False, default=False)
+    overlap_accepted = serializers.BooleanField(required=False, default=False)
 
 
 class ApproveRequest(serializers.Serializer[Any]):
     reason = serializers.CharField(max_length=4_000)
-    plan_digest = serializers.CharField(required=False, allow_blank=True, default="", max_length=64)
+    plan_digest = serializers.CharField(max_length=64)
 
 
-class RevertRequest(serializers.Serializer[Any]):
+class ReasonRequest(serializers.Serializer[Any]):
+    """Why: what acts without approval is looked at afterwards."""
+
     reason = serializers.CharField(max_length=4_000)
 
 
@@ -48,16 +52,29 @@ class ReleaseRow(serializers.ModelSerializer[Release]):
         model = Release
         fields = (
             "id", "agent", "proposal", "version", "digest", "baseline", "status", "step", "weight", "reason", "plan_digest",
-            "approvals_needed", "guard_status", "guard_sentence", "effect", "started_at", "deadline_at", "promoted_at",
+            "approvals_needed", "is_hotfix", "overlap_accepted", "guard_status", "guard_sentence", "effect", "started_at", "deadline_at", "promoted_at",
             "ended_at", "aftermath_closed_at", "created_at",
         )  # fmt: skip
 
 
 class ReleaseDetail(ReleaseRow):
     approvals = ApprovalDetail(many=True)
+    foreseen = serializers.SerializerMethodField(help_text="After how many users this plan is expected to see harm.")
+    num_approvals = serializers.IntegerField(help_text="Approvals that count now.")
 
     class Meta(ReleaseRow.Meta):
-        fields = (*ReleaseRow.Meta.fields, "plan", "run_ref", "effect_reading", "approvals")  # type: ignore[assignment]  # a longer tuple of names
+        fields = (
+            *ReleaseRow.Meta.fields,
+            "plan",
+            "run_ref",
+            "effect_reading",
+            "foreseen",
+            "num_approvals",
+            "approvals",
+        )  # type: ignore[assignment]  # a longer tuple of names
+
+    def get_foreseen(self, row: Release) -> str:
+        return foreseen(row)
 
 
 class TickDetail(serializers.ModelSerializer[GuardTick]):
@@ -67,7 +84,7 @@ class TickDetail(serializers.ModelSerializer[GuardTick]):
 
 
 class UserStateWrite(serializers.Serializer[Any]):
-    """The whole overlay: `memory.user.*` and `prompt.preferences.*` only."""
+    """An overlay, or a change of one: `memory.user.*` and `prompt.preferences.*` only."""
 
     overlay = serializers.DictField()
     reason = serializers.CharField(required=False, allow_blank=True, default="", max_length=4_000)

@@ -1,14 +1,16 @@
-"""What agents fetch: the resolved harness, immutable bundles, and each user's own state."""
+"""What agents fetch: the resolved harness, immutable bundles, and each user's own layer."""
 
 import hashlib
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import permissions
-from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework import permissions, status
+from rest_framework.authentication import get_authorization_header
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -16,49 +18,58 @@ from rest_framework.views import APIView
 from accounts.access import require
 from accounts.acting import Actor
 from accounts.exceptions import NotPermittedError
+from accounts.models import User
 from accounts.roles import Permission
 from harness.authentication import ApiKeyAuthentication, actor_of
-from harness.models import Agent, ApiKey, HarnessVersion
+from harness.models import Agent, ApiKey
 from releases import snapshot
 from releases.api.serializers import UserStateDetail, UserStateWrite
 from releases.models import UserState
-from releases.serving import resolve
+from releases.serving import bundle, resolve
 
-__all__ = ["BundleView", "HarnessView", "UserStateView"]
+__all__ = ["BundleView", "CachedKeyAuthentication", "HarnessView", "UserStateView"]
 
 _KEPT_KEYS = 10_000
+_KEPT_S = 30.0
+_MAX_ID = 200
 
 
-class CachedKeyAuthentication(BaseAuthentication):
-    """The key's authentication, remembered per revision: revoking a key moves the revision and empties this memory."""
+class CachedKeyAuthentication(ApiKeyAuthentication):
+    """The key's authentication, remembered for the time of one revision: revoking a key moves the revision.
 
-    _known: dict[str, tuple[ApiKey, float]] = {}
-    _revision = -1
+    Whose owner was deactivated is found out within half a minute. While the database is silent, a key that was known
+    stays known.
+    """
 
-    def authenticate(self, request: Request) -> tuple[Any, ApiKey] | None:
+    _known: dict[str, tuple[User, ApiKey, int, float]] = {}
+
+    def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
+        presented = get_authorization_header(request)
+        if not presented:
+            return None
         revision = snapshot.current().revision
-        cls = type(self)
-        if cls._revision != revision or len(cls._known) > _KEPT_KEYS:
-            cls._known, cls._revision = {}, revision
-        mark = hashlib.sha256(get_authorization_header(request)).hexdigest()
-        kept = cls._known.get(mark)
-        if kept is not None and time.time() < kept[1]:
-            return kept[0].owner, kept[0]
-        found = ApiKeyAuthentication().authenticate(request)
+        mark = hashlib.sha256(presented).hexdigest()
+        kept = self._known.get(mark)
+        if kept is not None and not _is_over(kept[1]):
+            is_silent, _ = snapshot.is_unavailable()
+            if is_silent or (kept[2] == revision and time.monotonic() - kept[3] < _KEPT_S):
+                return kept[0], kept[1]
+        found = super().authenticate(request)
         if found is not None:
-            user, key = found
-            cls._known[mark] = (key, key.expires_at.timestamp() if key.expires_at else time.time() + 3_600)
-            return user, key
-        return None
-
-    def authenticate_header(self, request: Request) -> str:
-        return 'Bearer realm="whetstone"'
+            if len(self._known) >= _KEPT_KEYS:
+                self._known.clear()
+            self._known[mark] = (*found, revision, time.monotonic())
+        return found
 
 
-class _MayRead(permissions.BasePermission):
+def _is_over(key: ApiKey) -> bool:
+    return key.expires_at is not None and key.expires_at.timestamp() <= time.time()
+
+
+class MayFetch(permissions.BasePermission):
     """An agent's own key with the scope `harness:read`."""
 
-    message = "This needs an agent's key with the scope harness:read."
+    message = "This needs an agent's key with the scope 'harness:read'."
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         key = request.auth
@@ -69,96 +80,122 @@ class HarnessView(APIView):
     """`GET /agents/{agent}/harness`: my current harness, for this user."""
 
     authentication_classes = (CachedKeyAuthentication,)
-    permission_classes = (_MayRead,)
+    permission_classes = (MayFetch,)
 
     @extend_schema(
         parameters=[
-            OpenApiParameter("user", str), OpenApiParameter("conversation", str),
-            OpenApiParameter("bundle", int, description="0 leaves the document out; fetch it once by digest."),
+            OpenApiParameter("user", str, description="The agent's end user; without one the stable version is served."),
+            OpenApiParameter("conversation", str, description="Names what a pin is for."),
+            OpenApiParameter("bundle", int, description="0 leaves the document out; fetch it once by its digest."),
+            OpenApiParameter("Whetstone-Pin", str, OpenApiParameter.HEADER, description="The last answer's pin."),
         ],
-        responses={200: dict, 304: None},
+        responses={(200, "application/json"): dict, 304: None},
     )  # fmt: skip
     def get(self, request: Request, slug: str) -> HttpResponse:
-        if request.auth.agent.slug != slug:
-            raise NotPermittedError(f"This key belongs to agent {request.auth.agent.slug!r}, not to {slug!r}.")
+        """Return what this user is served now, with the digest that was judged and the pin that keeps it."""
+        key = cast("ApiKey", request.auth)
+        view = snapshot.current().agents.get(slug)
+        if view is None or view.id != key.agent_id:
+            raise NotFound("This key serves another agent.")
         query = request.query_params
-        found = resolve(
-            slug, user=query.get("user", ""), conversation=query.get("conversation", ""),
-            pin=request.headers.get("Whetstone-Pin", query.get("pin", "")),
-        )  # fmt: skip
-        headers = {"ETag": found.etag, "Cache-Control": "private, max-age=0", "Vary": "Authorization"}
-        if request.headers.get("If-None-Match") == found.etag:
-            return HttpResponse(status=304, headers=headers)
+        user, conversation = (_id(query, name) for name in ("user", "conversation"))
+        found = resolve(slug, user, conversation, request.headers.get("Whetstone-Pin", query.get("pin", "")))
+        # A pin differs at every fetch while the harness does not: it travels beside what is validated.
+        headers = {"ETag": found.etag, "Cache-Control": "private, no-cache"} | (
+            {"Whetstone-Pin": found.pin} if found.pin else {}
+        )
+        if found.etag in _tags(request):
+            return HttpResponse(status=status.HTTP_304_NOT_MODIFIED, headers=headers)
         answer = found.encoded(with_document=query.get("bundle") != "0")
         return HttpResponse(answer, content_type="application/json", headers=headers)
 
 
 class BundleView(APIView):
-    """`GET /harnesses/{digest}`: the immutable document of one version."""
+    """`GET /harnesses/{digest}`: the immutable document of one version, as the canonical bytes its digest is of."""
 
     authentication_classes = (CachedKeyAuthentication,)
-    permission_classes = (_MayRead,)
+    permission_classes = (MayFetch,)
 
-    @extend_schema(responses={200: dict})
+    @extend_schema(responses={(200, "application/json"): dict, 304: None})
     def get(self, request: Request, digest: str) -> HttpResponse:
-        version = get_object_or_404(HarnessVersion, agent_id=request.auth.agent_id, digest=digest)
+        """Return the version's bytes; they never change under this address."""
+        key = cast("ApiKey", request.auth)
+        assert key.agent_id is not None  # noqa: S101  # the permission demands an agent's key
+        body = bundle(frozenset({key.agent_id}), digest)
+        if body is None:
+            raise NotFound("This agent has no version with that digest.")
         headers = {"ETag": f'"{digest}"', "Cache-Control": "private, max-age=31536000, immutable"}
-        if request.headers.get("If-None-Match") == headers["ETag"]:
-            return HttpResponse(status=304, headers=headers)
-        return HttpResponse(bytes(version.body), content_type="application/json", headers=headers)
+        if headers["ETag"] in _tags(request):
+            return HttpResponse(status=status.HTTP_304_NOT_MODIFIED, headers=headers)
+        return HttpResponse(body, content_type="application/json", headers=headers)
+
+
+def _tags(request: Request) -> list[str]:
+    return [tag.strip() for tag in request.headers.get("If-None-Match", "").split(",")]
+
+
+def _id(query: Mapping[str, str], name: str) -> str:
+    value = query.get(name, "")
+    if len(value) > _MAX_ID or "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ValidationError({name: f"An id has at most {_MAX_ID} characters of valid text without NUL."})
+    return value
 
 
 class UserStateView(APIView):
     """`/agents/{agent}/users/{user}/state`: one user's own layer; writes are conditional by `If-Match`."""
 
-    def _agent(self, request: Request, slug: str, *, write: bool) -> tuple[Agent, Actor]:
+    def _agent(self, request: Request, slug: str) -> tuple[Agent, Actor]:
         actor = actor_of(request)
         agent = get_object_or_404(Agent.objects.visible_to(actor), slug=slug)
-        if actor.agent_id is not None:
-            if "state:write" not in (actor.scopes or ()) and write:
-                raise NotPermittedError("This key lacks the scope 'state:write'.")
-        else:
-            require(actor, Permission.EDIT_USER_STATE if write else Permission.VIEW, agent.access_scope(), act="read user state")
+        if actor.agent_id is None:
+            require(actor, Permission.EDIT_USER_STATE, agent.access_scope(), act="read or write user state")
+        elif "state:write" not in (actor.scopes or ()):
+            raise NotPermittedError("This key lacks the scope 'state:write'; issue one that has it.")
         return agent, actor
 
     @extend_schema(responses=UserStateDetail)
     def get(self, request: Request, slug: str, subject: str) -> Response:
-        agent, _ = self._agent(request, slug, write=False)
-        state = get_object_or_404(UserState, agent=agent, subject=subject)
-        return self._shown(state)
+        agent, _ = self._agent(request, slug)
+        return self._shown(get_object_or_404(UserState, agent=agent, subject=subject))
 
     @extend_schema(request=UserStateWrite, responses=UserStateDetail)
     def put(self, request: Request, slug: str, subject: str) -> Response:
-        agent, actor = self._agent(request, slug, write=True)
-        body = UserStateWrite(data=request.data)
-        body.is_valid(raise_exception=True)
-        return self._write(request, agent, subject, body.validated_data["overlay"], actor, body.validated_data["reason"])
+        """Replace the user's layer."""
+        agent, actor = self._agent(request, slug)
+        overlay, reason = self._body(request)
+        return self._write(request, agent, subject, overlay, actor, reason)
 
     @extend_schema(request=UserStateWrite, responses=UserStateDetail)
     def patch(self, request: Request, slug: str, subject: str) -> Response:
-        """Merge into the overlay as RFC 7396 says: `null` removes."""
-        agent, actor = self._agent(request, slug, write=True)
-        body = UserStateWrite(data=request.data)
-        body.is_valid(raise_exception=True)
+        """Merge into the user's layer as RFC 7396 says: `null` removes."""
+        agent, actor = self._agent(request, slug)
+        change, reason = self._body(request)
         state = UserState.objects.filter(agent=agent, subject=subject).first()
-        merged = _merged(state.overlay if state else {}, body.validated_data["overlay"])
-        return self._write(request, agent, subject, merged, actor, body.validated_data["reason"])
+        merged = _merged(state.overlay if state else {}, change)
+        # Without a condition of the caller's, the merge still holds only for the layer it was made on.
+        return self._write(request, agent, subject, merged, actor, reason, seen=state.etag if state else "")
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, slug: str, subject: str) -> Response:
-        agent, actor = self._agent(request, slug, write=True)
+        agent, actor = self._agent(request, slug)
         state = get_object_or_404(UserState, agent=agent, subject=subject)
-        state.erase(by=actor, reason="erased over REST")
-        return Response(status=204)
+        state.erase(by=actor, reason="erased over REST", if_match=request.headers.get("If-Match"))
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    def _body(self, request: Request) -> tuple[dict[str, Any], str]:
+        body = UserStateWrite(data=request.data)
+        body.is_valid(raise_exception=True)
+        return body.validated_data["overlay"], body.validated_data["reason"] or "written over REST"
 
     def _write(
-        self, request: Request, agent: Agent, subject: str, overlay: dict[str, Any], actor: Actor, reason: str
-    ) -> Response:
-        if_match = request.headers.get("If-Match")
-        if if_match is None and request.headers.get("If-None-Match") == "*":
+        self, request: Request, agent: Agent, subject: str, overlay: dict[str, Any], actor: Actor, reason: str,
+        *, seen: str | None = None,
+    ) -> Response:  # fmt: skip
+        if_match = request.headers.get("If-Match", seen)
+        if request.headers.get("If-None-Match") == "*":
             if_match = ""
         state = UserState.write(
-            agent=agent, subject=subject, overlay=overlay, by=actor, reason=reason or "written over REST", if_match=if_match
+            agent=agent, subject=subject, overlay=overlay, by=actor, reason=reason, if_match=if_match
         )
         return self._shown(state)
 
@@ -178,4 +215,3 @@ def _merged(base: Any, change: Any) -> Any:
         else:
             result[name] = _merged(result.get(name), value)
     return result
-

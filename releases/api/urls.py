@@ -4,7 +4,7 @@ from django.urls import path
 from rest_framework.routers import DefaultRouter
 
 from releases.api.serving import BundleView, HarnessView, UserStateView
-from releases.api.views import ReleaseViewSet, RevertView
+from releases.api.views import ReleaseViewSet, RevertView, ThrottleView
 
 __all__ = ["urlpatterns"]
 
@@ -16,5 +16,6 @@ urlpatterns = [
     path("harnesses/<str:digest>", BundleView.as_view(), name="bundle"),
     path("agents/<slug:slug>/users/<str:subject>/state", UserStateView.as_view(), name="user-state"),
     path("agents/<slug:slug>/revert", RevertView.as_view(), name="revert"),
+    path("agents/<slug:slug>/lift-throttle", ThrottleView.as_view(), name="lift-throttle"),
     *router.urls,
 ]

@@ -14,19 +14,20 @@ from harness.api.verbs import StatefulViewSet, with_verbs
 from harness.authentication import actor_of
 from harness.models import Agent
 from proposals.models import Proposal
+from releases.admission import lift_throttle
 from releases.api.serializers import (
     ApproveRequest,
+    ReasonRequest,
     ReleaseCreate,
     ReleaseDetail,
     ReleaseRow,
-    RevertRequest,
     TickDetail,
 )
 from releases.models import Release
 from releases.planning import draft_release
 from releases.rollout import revert_now
 
-__all__ = ["ReleaseViewSet", "RevertView"]
+__all__ = ["ReleaseViewSet", "RevertView", "ThrottleView"]
 
 
 @with_verbs
@@ -51,8 +52,10 @@ class ReleaseViewSet(mixins.CreateModelMixin, StatefulViewSet):
         body.is_valid(raise_exception=True)
         actor, data = actor_of(request), body.validated_data
         proposal = get_object_or_404(Proposal.objects.visible_to(actor), pk=data["proposal"])
-        retry_of = get_object_or_404(self.get_queryset(), pk=data["retry_of"]) if "retry_of" in data else None
-        release = draft_release(proposal, by=actor, reason=data["reason"], overrides=data["plan"], retry_of=retry_of)
+        release = draft_release(
+            proposal, by=actor, reason=data["reason"], overrides=data["plan"],
+            is_hotfix=data["is_hotfix"], overlap_accepted=data["overlap_accepted"],
+        )  # fmt: skip
         return Response(ReleaseDetail(release).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(request=ApproveRequest, responses=ReleaseDetail)
@@ -63,6 +66,17 @@ class ReleaseViewSet(mixins.CreateModelMixin, StatefulViewSet):
         body.is_valid(raise_exception=True)
         release = self.get_object()
         release.approve(by=actor_of(request), **body.validated_data)
+        return Response(ReleaseDetail(release).data)
+
+    @extend_schema(request=ReasonRequest, responses=ReleaseDetail)
+    @action(detail=True, methods=["post"])
+    def advance(self, request: Request, pk: str | None = None) -> Response:
+        """Take the plan's next step by hand, under the same conditions as the machine."""
+        body = ReasonRequest(data=request.data)
+        body.is_valid(raise_exception=True)
+        release = self.get_object()
+        release.advance(by=actor_of(request), reason=body.validated_data["reason"])
+        release.refresh_from_db()
         return Response(ReleaseDetail(release).data)
 
     @extend_schema(responses=TickDetail(many=True))
@@ -76,11 +90,24 @@ class ReleaseViewSet(mixins.CreateModelMixin, StatefulViewSet):
 class RevertView(APIView):
     """`POST /agents/{agent}/revert`: the emergency brake; permission and reason, no approval."""
 
-    @extend_schema(request=RevertRequest, responses=ReleaseRow)
+    @extend_schema(request=ReasonRequest, responses=ReleaseRow)
     def post(self, request: Request, slug: str) -> Response:
-        body = RevertRequest(data=request.data)
+        body = ReasonRequest(data=request.data)
         body.is_valid(raise_exception=True)
         actor = actor_of(request)
         agent = get_object_or_404(Agent.objects.visible_to(actor), slug=slug)
         release = revert_now(agent, by=actor, reason=body.validated_data["reason"])
         return Response(ReleaseRow(release).data)
+
+
+class ThrottleView(APIView):
+    """`POST /agents/{agent}/lift-throttle`: a person has looked into gains that rose too fast."""
+
+    @extend_schema(request=ReasonRequest, responses={204: None})
+    def post(self, request: Request, slug: str) -> Response:
+        body = ReasonRequest(data=request.data)
+        body.is_valid(raise_exception=True)
+        actor = actor_of(request)
+        agent = get_object_or_404(Agent.objects.visible_to(actor), slug=slug)
+        lift_throttle(agent, by=actor, reason=body.validated_data["reason"])
+        return Response(status=status.HTTP_204_NO_CONTENT)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db import models, transaction
+from django.db import IntegrityError, models, transaction
 from django.db.models.functions import Now
 
 from accounts.acting import Actor, acting
@@ -49,12 +49,12 @@ class UserState(models.Model):
     ) -> "UserState":
         """Replace the user's overlay; `if_match` refuses to overwrite what the caller has not seen.
 
-        `None` writes unconditionally, `""` demands that nothing is stored yet.
+        `None` writes unconditionally, `""` demands that nothing is stored yet, `*` that something is.
         """
         validate_overlay(overlay)
         state = cls.objects.locked().filter(agent=agent, subject=subject).first()
         seen = state.etag if state else ""
-        if if_match is not None and if_match != seen:
+        if if_match is not None and if_match != seen and not (if_match == "*" and seen):
             raise PreconditionError(
                 f"The state of {subject!r} is {seen or 'empty'} by now, not {if_match or 'empty'}: read it again."
             )
@@ -63,14 +63,21 @@ class UserState(models.Model):
         else:
             state.overlay, state.revision = overlay, state.revision + 1
         with acting(by, reason=reason):
-            state.save()
+            try:
+                with transaction.atomic():
+                    state.save()
+            except IntegrityError as error:
+                raise PreconditionError(f"The state of {subject!r} was written in the same moment: read it again.") from error
             record("user_state.write", state, digest=digest_of(overlay), team_id=agent.team_id)
         Revision.bump()
         return state
 
     @transaction.atomic
-    def erase(self, *, by: Actor, reason: str) -> None:
-        """Delete the overlay; what remains is that it was deleted."""
+    def erase(self, *, by: Actor, reason: str, if_match: str | None = None) -> None:
+        """Delete the overlay; what remains is that it was deleted. `if_match` as in `write`."""
+        self.refresh_from_db(from_queryset=UserState.objects.locked())
+        if if_match not in (None, "*", self.etag):
+            raise PreconditionError(f"The state of {self.subject!r} is {self.etag} by now, not {if_match}: read it again.")
         reference, team_id = self.pk, self.agent.team_id
         with acting(by, reason=reason):
             self.delete()

@@ -8,7 +8,8 @@ from django.utils import timezone
 
 from accounts.acting import MACHINE, acting
 from accounts.ids import uuid7
-from accounts.models import User
+from accounts.models import Membership, User
+from accounts.roles import Role
 from audit.record import record
 from episodes.models import (
     Conversation,
@@ -41,7 +42,9 @@ __all__ = ["build_world", "make_episode", "make_proposal"]
 RULE = {"op": "add", "path": "/prompt/rules/brief", "value": {"position": 20, "text": "Be brief."}}
 
 
-def make_episode(agent: Agent, name: str = "one", text: str = "Where is <b>my</b> order?", **conversation: Any) -> Episode:
+def make_episode(
+    agent: Agent, name: str = "one", text: str = "Where is <b>my</b> order?", **conversation: Any
+) -> Episode:
     now = timezone.now()
     fields = {"split": "dev", "opening": text, "subject": f"user-{name}", "resolution": "failed"} | conversation
     talk = Conversation.objects.create(
@@ -70,7 +73,12 @@ def _episodes(agent: Agent, staff: User) -> SimpleNamespace:
         status="error", error="no such order", latency_ms=12.5,
     )  # fmt: skip
     Outcome.objects.create(
-        conversation=episode.conversation, episode=episode, name="failed", source="customer", at=now, recorded_by="a system"
+        conversation=episode.conversation,
+        episode=episode,
+        name="failed",
+        source="customer",
+        at=now,
+        recorded_by="a system",
     )
     Signal.objects.create(episode=episode, kind="tool_error", layer="tools", detector="rules")
     intent = Intent(agent=agent, slug="where-is-it", name="Where is it", state="live")
@@ -149,31 +157,43 @@ def _judged(agent: Agent, proposal: Proposal) -> None:
 def build_world(agent: Agent, staff: User) -> SimpleNamespace:
     """Make one row of every model of `agent`; `staff` is the person named where one is needed."""
     with acting(MACHINE, reason="a world for pages"):
+        Membership.objects.get_or_create(user=staff, team=agent.team, role=Role.ENGINEER, agent_id=None)
         agent.refresh_from_db()
         put_in_force(agent, "policy", default_policy(), by=MACHINE, reason="the default")
         put_in_force(agent, "objective", default_objective(), by=MACHINE, reason="the default")
         lived = _episodes(agent, staff)
         strategy, _ = Strategy.objects.get_or_create(
-            slug="context", defaults={"name": "Missing knowledge", "layer": "context", "description": "Writes documents."}
+            slug="context",
+            defaults={"name": "Missing knowledge", "layer": "context", "description": "Writes documents."},
         )
         proposal = make_proposal(agent, lived.episode, author=staff, pattern=lived.pattern, strategy=strategy)
         _judged(agent, proposal)
         run = _run(agent, proposal, lived.intent)
-        summary = {"sentence": "pass", "gates": {"target": {"verdict": "pass", "sentence": "It improves."}}, "reasons": []}
+        summary = {
+            "sentence": "pass",
+            "gates": {"target": {"verdict": "pass", "sentence": "It improves."}},
+            "reasons": [],
+        }
         proposal.record_verdict("pass", run_ref=run.pk, summary=summary, approvals=1, by=MACHINE)
         Review(
-            proposal=proposal, reviewer=staff, decision="comment", comment="Looks right.", digest=proposal.candidate_digest
+            proposal=proposal,
+            reviewer=staff,
+            decision="comment",
+            comment="Looks right.",
+            digest=proposal.candidate_digest,
         ).save()
         release = _release(agent, proposal, run, staff)
         Change.propose(
             agent=agent, kind="policy", document={**default_policy(), "risk": "high"}, rationale="It matters.",
-            by=_proposer(agent, staff),
+            by=staff.as_actor(),
         )  # fmt: skip
         ApiKey.issue(kind="agent", name="desk", owner=staff, agent=agent, scopes=["harness:read"], by=MACHINE)
         UserState.write(
             agent=agent, subject="user-one", overlay={"memory": {"user": {"name": "Ada"}}}, by=MACHINE, reason="told us"
         )
-        Lesson.record(agent=agent, text="Ask for the number.", source_ref="x:1", layer="tools", state="confirmed", by=MACHINE)
+        Lesson.record(
+            agent=agent, text="Ask for the number.", source_ref="x:1", layer="tools", state="confirmed", by=MACHINE
+        )
         LedgerEntry.objects.create(
             call_id=uuid7(), agent_id=agent.pk, team_id=agent.team_id, role="critic", purpose="critique.write",
             source="localhost", model="m", outcome="answered",
@@ -183,11 +203,3 @@ def build_world(agent: Agent, staff: User) -> SimpleNamespace:
     return SimpleNamespace(
         **vars(lived), proposal=proposal, run=run, release=release, agent=agent, version=version, digest=digest_of({})
     )
-
-
-def _proposer(agent: Agent, staff: User) -> Any:
-    from accounts.models import Membership  # noqa: PLC0415
-    from accounts.roles import Role  # noqa: PLC0415
-
-    Membership.objects.get_or_create(user=staff, team=agent.team, role=Role.ENGINEER)
-    return staff.as_actor()

@@ -35,13 +35,19 @@ def tool_step(name: str = "lookup_order", *, error: str = "", **arguments: Any) 
 
 def retrieval_step(*scores: float, min_score: float = 0.3) -> dict[str, Any]:
     documents = [{"id": f"document-{n}", "score": score} for n, score in enumerate(scores)]
-    return {"kind": "retrieval", "name": "context.documents", "output": {"documents": documents, "min_score": min_score}}
+    return {
+        "kind": "retrieval",
+        "name": "context.documents",
+        "output": {"documents": documents, "min_score": min_score},
+    }
 
 
 def captured(agent: Agent, *items: dict[str, Any]) -> list[Episode]:
     receipt = capture(agent, items)
     assert not receipt.rejected, receipt.rejected
-    rows = {row.external_id: row for row in Episode.objects.filter(agent=agent, external_id__in=[i["id"] for i in items])}
+    rows = {
+        row.external_id: row for row in Episode.objects.filter(agent=agent, external_id__in=[i["id"] for i in items])
+    }
     return [rows[i["id"]] for i in items]
 
 

@@ -28,7 +28,10 @@ def test_capture__one_whole_episode__keeps_every_field(agent: Agent) -> None:
     assert (str(episode.release_ref), episode.harness_digest) == (raw["release"], "a" * 64)
     assert (episode.external_refs, episode.attributes) == ({"ticket": "T-1"}, {"language": "en"})
     rows = Step.objects.filter(episode=episode).order_by("position")
-    assert [(s.position, s.kind, s.attempt, s.status) for s in rows] == [(1, "tool_call", 1, "error"), (2, "handoff", 2, "ok")]
+    assert [(s.position, s.kind, s.attempt, s.status) for s in rows] == [
+        (1, "tool_call", 1, "error"),
+        (2, "handoff", 2, "ok"),
+    ]
     conversation = episode.conversation
     assert (conversation.subject, conversation.opening) == ("user of e-1", "Where is my order, please?")
     assert conversation.last_at > conversation.started_at == LONG_AGO
@@ -57,6 +60,20 @@ def test_capture__only_an_id__is_a_conversation_of_its_own(agent: Agent) -> None
         ({"agent": "another-desk"}, "other_agent"),
         ({"weight": 2}, "invalid"),
     ],
+    ids=[
+        "nul",
+        "surrogate",
+        "integer",
+        "nan",
+        "large",
+        "no-id",
+        "unknown-field",
+        "step",
+        "future",
+        "backwards",
+        "agent",
+        "weight",
+    ],
 )
 def test_capture__one_bad_item__is_named_and_the_others_are_kept(agent: Agent, change: dict, code: str) -> None:
     receipt = capture(agent, [item("first"), item("bad") | change, item("last")])
@@ -73,7 +90,9 @@ def test_capture__too_deep_or_no_object__is_refused_by_item(agent: Agent) -> Non
     for _ in range(100):
         deep = [deep]
 
-    receipt = capture(agent, [item("deep", attributes={"deep": deep}), 5, Refused("not_json", "The line is not JSON."), item("fine")])
+    receipt = capture(
+        agent, [item("deep", attributes={"deep": deep}), 5, Refused("not_json", "The line is not JSON."), item("fine")]
+    )
 
     assert [(r.index, r.code) for r in receipt.rejected] == [(0, "too_deep"), (1, "invalid"), (2, "not_json")]
     assert receipt.accepted == 1
@@ -92,7 +111,9 @@ def test_capture__same_batch_again__changes_nothing(agent: Agent) -> None:
 def test_capture__known_id_with_other_content__is_rejected(agent: Agent) -> None:
     capture(agent, [item("a")])
 
-    receipt = capture(agent, [item("a", output={"text": "Something else."}), item("b"), item("b"), item("b", workflow="x")])
+    receipt = capture(
+        agent, [item("a", output={"text": "Something else."}), item("b"), item("b"), item("b", workflow="x")]
+    )
 
     assert (receipt.accepted, receipt.duplicates) == (1, 1)
     assert [(r.index, r.code) for r in receipt.rejected] == [(0, "already_captured"), (3, "already_captured")]
@@ -142,7 +163,9 @@ def test_capture__too_many__is_refused_whole(agent: Agent) -> None:
         capture(agent, [item("a")] * (MAX_EPISODES + 1))
 
 
-def test_capture__hundred_episodes__takes_a_fixed_number_of_queries(agent: Agent, django_assert_max_num_queries) -> None:
+def test_capture__hundred_episodes__takes_a_fixed_number_of_queries(
+    agent: Agent, django_assert_max_num_queries
+) -> None:
     batch = [item(f"e-{n}", steps=[tool_step()] * 3) for n in range(100)]
     agent.current_policy()
 
@@ -166,7 +189,9 @@ def test_capture__same_episodes_from_many_threads__are_stored_once(agent: Agent)
         names = [f"e-{(n + offset) % 30}" for n in range(30)]
         barrier.wait()
         try:
-            receipts.append(capture(agent, [item(name, conversation=f"c-{int(name[2:]) % 5}", subject="u") for name in names]))
+            receipts.append(
+                capture(agent, [item(name, conversation=f"c-{int(name[2:]) % 5}", subject="u") for name in names])
+            )
         finally:
             connections.close_all()
 

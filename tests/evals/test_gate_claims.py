@@ -302,3 +302,13 @@ def test_leakage__shared_passage__holds_before_any_holdout() -> None:
     assert verdict.gate("leakage").verdict == "hold"
     assert "8 words in a row with 1 cases" in verdict.gate("leakage").sentence
     assert not verdict.wants_holdout
+
+
+def test_target__one_cluster_is_enough_for_the_policy__asks_for_another() -> None:
+    def lost(case: CaseReading, arm: str, number: int) -> bool:
+        return arm == "baseline" if case.is_target else True
+
+    reading = gate(build(cases(target=1), lost), "target", GatePolicy(target_min_clusters=1))
+
+    assert reading.verdict == "hold"
+    assert reading.sentence.startswith("hold: about 1 more cluster:")

@@ -435,3 +435,10 @@ def test_infrastructure__fewer_trials_than_the_policy_owes__holds() -> None:
 
 def test_infrastructure__nothing_played__holds() -> None:
     assert gate(RunReadings("fixes", (), ()), "infrastructure").verdict == "hold"
+
+
+def test_latency__no_traffic_on_any_protected_intent__weighs_cases_alike() -> None:
+    reading = gate(build(cases(), slower(1.15), traffic=(TrafficShare("refund", 1.0),)), "latency")
+
+    assert reading.numbers["ratio"] == pytest.approx(1.15, abs=0.01)
+    assert reading.numbers["clusters"] == 160

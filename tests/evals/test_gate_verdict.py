@@ -319,3 +319,13 @@ CASE = CaseReading("a", "a", "refund")
 def test_readings__impossible__are_refused(make: Any, words: str) -> None:
     with pytest.raises(ReadingError, match=words):
         make()
+
+
+def test_sequential__gain_not_shown_yet__holds_for_the_next_look() -> None:
+    def play(case: CaseReading, arm: str, number: int) -> bool:
+        return arm == "candidate" and index_of(case) < 5 if case.is_target else True
+
+    reading = judge(build(cases(), play, k=1), SEQUENTIAL).gate("target")
+
+    assert reading.verdict == "hold"
+    assert reading.sentence.startswith("hold: 1 more trial, the plan's next look")

@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
@@ -26,16 +26,22 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("format", choices=sorted(FORMATS))
         parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-        parser.add_argument("--team", default="imported", help="Slug of the team that gets the agents; made when missing.")
+        parser.add_argument(
+            "--team", default="imported", help="Slug of the team that gets the agents; made when missing."
+        )
         parser.add_argument("--owner", default="", help="Username of who answers for the agents.")
-        parser.add_argument("--understand", action="store_true", help="Go from capture to patterns here, without a worker.")
+        parser.add_argument(
+            "--understand", action="store_true", help="Go from capture to patterns here, without a worker."
+        )
         parser.add_argument("--strict", action="store_true", help="Exit with 1 when a line was skipped.")
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002  # the signature of commands
         missing = [str(path) for path in options["files"] if not path.is_file()]
         if missing:
-            raise CommandError(f"There is no file {', '.join(missing)}. Name files of the format {options['format']!r}.")
-        console = Console(file=self.stderr, stderr=True)
+            raise CommandError(
+                f"There is no file {', '.join(missing)}. Name files of the format {options['format']!r}."
+            )
+        console = Console(file=cast("IO[str]", self.stderr))
         try:
             loader = Loader(options["format"], team=options["team"], owner=options["owner"])
             with _progress(console) as progress:
@@ -66,7 +72,7 @@ class Command(BaseCommand):
         table = Table("agent", "versions", "episodes", "failed", "patterns", title="Imported")
         for slug, agent in sorted(summary.agents.items()):
             table.add_row(slug, *map(str, _counts(agent)))
-        Console(file=self.stdout).print(table)
+        Console(file=cast("IO[str]", self.stdout)).print(table)
         for bad in summary.bad[:_SHOWN_BAD_LINES]:
             self.stdout.write(f"{bad.file}:{bad.number}: skipped: {bad.reason}")
         if len(summary.bad) > _SHOWN_BAD_LINES:

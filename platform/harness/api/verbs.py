@@ -8,11 +8,13 @@ from drf_spectacular.utils import extend_schema
 from pydantic import BaseModel, ValidationError
 from rest_framework import serializers, viewsets
 from rest_framework.decorators import action
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.acting import acting
-from accounts.exceptions import DomainError
+from accounts.exceptions import DomainError, NotPermittedError
+from accounts.roles import Permission
 from audit.transitions import Edge, Stateful
 from harness.authentication import actor_of
 
@@ -36,6 +38,15 @@ class GovernedViewSet(viewsets.ReadOnlyModelViewSet[Any]):
     """Lists and shows the rows their reader may see."""
 
     model: ClassVar[type[models.Model]]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse reading to keys without the scope `view`, hence to agents' keys: exams are not theirs to read."""
+        super().initial(request, *args, **kwargs)
+        actor = actor_of(request)
+        if request.method in SAFE_METHODS and actor.scopes is not None and Permission.VIEW.value not in actor.scopes:
+            raise NotPermittedError("This key lacks the scope 'view'; agents' keys read their harness and lessons only.")
+        if any("\0" in value for value in request.query_params.values()):
+            raise InvalidArgumentsError("A query parameter holds a NUL character, which no row can match: leave it out.")
 
     def get_queryset(self) -> models.QuerySet[Any]:
         if getattr(self, "swagger_fake_view", False):

@@ -35,7 +35,9 @@ class Command(BaseCommand):
         parser.add_argument("--team", required=True, help="The team's name; its slug is made from it.")
         parser.add_argument("--agent", help="The slug of an agent to make.")
         parser.add_argument("--document", type=Path, help="The agent's first document, a JSON file.")
-        parser.add_argument("--password-stdin", action="store_true", help="Read the password; else one is made and printed once.")
+        parser.add_argument(
+            "--password-stdin", action="store_true", help="Read the password; else one is made and printed once."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["document"] and not options["agent"]:
@@ -43,7 +45,9 @@ class Command(BaseCommand):
         document = self._document(options["document"])
         username = options["username"]
         if User.objects.filter(username=username).exists():
-            raise CommandError(f"{username!r} exists already: this command makes a new installation. Give roles in the admin.")
+            raise CommandError(
+                f"{username!r} exists already: this command makes a new installation. Give roles in the admin."
+            )
         password = sys.stdin.readline().rstrip("\n") if options["password_stdin"] else secrets.token_urlsafe(15)
         try:
             validate_password(password, User(username=username))
@@ -72,7 +76,9 @@ class Command(BaseCommand):
             raise CommandError(f"{path} holds no JSON object; a harness is one object of layers.")
         return document
 
-    def _install(self, options: dict[str, Any], password: str, document: dict[str, Any] | None) -> tuple[User, Agent | None]:
+    def _install(
+        self, options: dict[str, Any], password: str, document: dict[str, Any] | None
+    ) -> tuple[User, Agent | None]:
         user = User.objects.create_user(options["username"], password=password, is_staff=True, is_superuser=True)
         slug = slugify(options["team"])[:60]
         if not slug:

@@ -37,7 +37,9 @@ class Command(BaseCommand):
     help = "Recompute the demonstration's report from stored rows; needs nothing of the demonstration itself."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("report", nargs="?", type=Path, default=settings.BASE_DIR / ".whetstone" / "demo" / "report.json")
+        parser.add_argument(
+            "report", nargs="?", type=Path, default=settings.BASE_DIR / ".whetstone" / "demo" / "report.json"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not options["report"].is_file():
@@ -51,7 +53,9 @@ class Command(BaseCommand):
             self.stderr.write(f"{path}: the report says {reported!r}, the rows say {stored!r}")
         if differences:
             raise CommandError(f"{len(differences)} numbers of the report do not agree with the stored rows.")
-        self.stdout.write(f"The report agrees with the rows of {report['database']}: {reader.num_compared} numbers recomputed.")
+        self.stdout.write(
+            f"The report agrees with the rows of {report['database']}: {reader.num_compared} numbers recomputed."
+        )
 
     def _broken_chain(self) -> Iterator[Difference]:
         while seal_events():
@@ -100,7 +104,9 @@ class _Reader:
         yield "passes[-1].digest", passes[-1]["digest"], stable.digest
 
     def _passes(self, passes: list[dict[str, Any]]) -> Iterator[Difference]:
-        at = CurationTrial.objects.filter(case__benchmark=self.meter, digest=passes[0]["digest"]).aggregate(at=Max("played_at"))
+        at = CurationTrial.objects.filter(case__benchmark=self.meter, digest=passes[0]["digest"]).aggregate(
+            at=Max("played_at")
+        )
         ended = at["at"]
         for row, previous in zip(passes, [passes[0], *passes], strict=False):
             path = f"passes[{row['number']}]"

@@ -1,0 +1,80 @@
+"""Probes: what they say, and to whom."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import User
+from harness.models import Agent, ApiKey
+from jobs.models import Beat
+from tests.console.world import make_episode
+
+FAR = {"REMOTE_ADDR": "203.0.113.9"}
+
+
+def test_healthz__anyone__is_told_that_the_process_runs(client: Client) -> None:
+    response = client.get("/healthz", **FAR)
+
+    assert (response.status_code, response.content) == (200, b"ok\n")
+
+
+def test_readyz__everything_there__names_each_part(client: Client, db: None) -> None:
+    response = client.get("/readyz", **FAR)
+
+    assert response.status_code == 200
+    assert response.json() == {"ready": True, "parts": {"database": "ok", "migrations": "ok", "redis": "ok"}}
+
+
+def test_readyz__redis_away__is_not_ready_and_says_which_part(
+    client: Client, db: None, settings: SimpleNamespace
+) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+
+    response = client.get("/readyz")
+
+    assert response.status_code == 503
+    assert response.json()["parts"]["database"] == "ok"
+    assert "not reachable" in response.json()["parts"]["redis"]
+
+
+def test_metrics__from_this_machine__prints_the_gauges(client: Client, agent: Agent) -> None:
+    make_episode(agent)
+    Beat.objects.create(
+        name="jobs.reconciler.reconcile", started_at=timezone.now(), finished_at=timezone.now() - timedelta(seconds=30)
+    )
+
+    body = client.get("/metrics").content.decode()
+
+    values = dict(line.rsplit(" ", 1) for line in body.splitlines() if line and not line.startswith("#"))
+    assert float(values["whetstone_capture_lag_seconds"]) >= 0
+    assert float(values["whetstone_reconciler_age_seconds"]) >= 30
+    assert float(values["whetstone_guard_age_seconds"]) == -1
+    assert float(values["whetstone_unsealed_events"]) > 0
+    assert values['whetstone_live_releases{status="running"}'] == "0.0"
+    assert "whetstone_oldest_job_seconds" in values
+
+
+def test_metrics__from_elsewhere__needs_a_member_or_a_key_that_may_view(
+    client: Client, cast: SimpleNamespace, agent: Agent, agent_key: str
+) -> None:
+    def key(*scopes: str) -> str:
+        owner = cast.auditor
+        return ApiKey.issue(kind="person", name="probe", owner=owner, scopes=scopes, by=owner.as_actor())[1]
+
+    def status(secret: str) -> int:
+        return int(client.get("/metrics", headers={"Authorization": f"Bearer {secret}"}, **FAR).status_code)
+
+    nobody = User.objects.create_user("nobody-yet", password="correct horse", is_staff=True)
+    member, stranger = Client(), Client()
+    member.force_login(cast.auditor)
+    stranger.force_login(nobody)
+
+    assert client.get("/metrics", **FAR).status_code == 403
+    assert client.get("/metrics", headers={"X-Forwarded-For": "198.51.100.7"}).status_code == 403
+    assert status(key("view")) == 200
+    assert status(key("read_audit")) == 403
+    assert status(agent_key) == 403
+    assert member.get("/metrics", **FAR).status_code == 200
+    assert stranger.get("/metrics", **FAR).status_code == 403

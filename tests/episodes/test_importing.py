@@ -1,0 +1,245 @@
+"""Recorded runs come in as agents, versions, episodes with all steps and outcomes; once, and bad lines by number."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from audit.models import Event
+from episodes.models import Conversation, Critique, Episode, Outcome, Pattern, Signal, Step
+from harness.models import Agent, HarnessVersion
+
+pytestmark = pytest.mark.django_db
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+def trajectory(name: str = "gpt:airline:1:0", **changes: Any) -> dict[str, Any]:
+    call = {
+        "id": "call-1",
+        "type": "function",
+        "function": {"name": "get_user_details", "arguments": '{"user_id": "u_1"}'},
+    }
+    again = {"id": "call-2", "function": {"name": "get_user_details", "arguments": "{not json"}}
+    over = {"id": "call-3", "function": {"name": "transfer_to_human_agents", "arguments": '{"summary": "stuck"}'}}
+    return {
+        "id": name,
+        "domain": "airline",
+        "variant": "gpt-airline",
+        "agent_model": "gpt",
+        "task_key": "airline:1",
+        "user_id": "u_1",
+        "reward": 0.0,
+        "success": False,
+        "termination": "user_stop",
+        "crash_class": None,
+        "system_ref": "policies/airline_wiki.md",
+        "messages": [
+            {"role": "user", "content": "I want to change my flight to Sunday"},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "call-1", "name": "get_user_details", "content": "Error: user not found"},
+            {"role": "assistant", "content": "Let me try again.", "tool_calls": [again]},
+            {"role": "tool", "name": "get_user_details", "content": "Error: user not found"},
+            {"role": "assistant", "content": None, "tool_calls": [over]},
+            {"role": "tool", "tool_call_id": "call-3", "content": "Transfer successful"},
+            {"role": "assistant", "content": "You are being transferred."},
+            {"role": "user", "content": "###STOP###"},
+        ],
+        **changes,
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "policies" / "airline_wiki.md").write_text("Be careful with refunds.")
+    (tmp_path / "policies" / "airline_policy.md").write_text("Be careful with refunds.")
+    schema = {"type": "object", "properties": {"user_id": {"type": "string"}}, "required": ["user_id"]}
+    tool = {
+        "type": "function",
+        "function": {"name": "get_user_details", "description": "Look up.", "parameters": schema},
+    }
+    (tmp_path / "tools" / "airline_tools.json").write_text(json.dumps([tool]))
+    parameter = {"name": "user_id", "type": "string", "required": True, "description": "Who."}
+    catalogue = {
+        "airline": {"tools": [{"name": "get_user_details", "description": "Look up.", "parameters": [parameter]}]}
+    }
+    (tmp_path / "tools" / "tools-data.json").write_text(json.dumps(catalogue))
+    return tmp_path
+
+
+def written(path: Path, *rows: Any) -> Path:
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return path
+
+
+def load(*arguments: Any) -> str:
+    out = io.StringIO()
+    call_command("import_episodes", *map(str, arguments), stdout=out, stderr=io.StringIO())
+    return out.getvalue()
+
+
+def test_import__tau_bench__makes_agent_version_episode_steps_and_outcome(folder: Path) -> None:
+    file = written(folder / "runs.jsonl", trajectory())
+
+    said = load("tau-bench", file)
+
+    agent = Agent.objects.get(slug="tau-bench-airline")
+    assert agent.team.slug == "imported"
+    assert agent.stable is not None
+    assert agent.stable.document["prompt"]["system"] == "Be careful with refunds."
+    assert agent.stable.document["tools"]["get_user_details"]["parameters"]["required"] == ["user_id"]
+    assert agent.stable.document["model"]["name"] == "gpt"
+    episode = Episode.objects.get()
+    assert (episode.external_id, episode.harness_digest) == ("gpt:airline:1:0", agent.stable.digest)
+    steps = Step.objects.filter(episode=episode).order_by("position")
+    assert [s.kind for s in steps] == [
+        "model_call",
+        "tool_call",
+        "model_call",
+        "tool_call",
+        "model_call",
+        "handoff",
+        "model_call",
+    ]
+    assert [s.error for s in steps if s.kind == "tool_call"] == ["Error: user not found"] * 2
+    assert [s.input for s in steps if s.kind == "tool_call"] == [{"user_id": "u_1"}, {"unreadable": "{not json"}]
+    outcome = Outcome.objects.get()
+    assert (outcome.name, outcome.source, outcome.reason) == ("failed", "customer", "reward 0")
+    assert Conversation.objects.get().resolution == "failed"
+    assert "1 episodes imported, 0 known already, 1 outcomes, 0 lines skipped" in said
+
+
+def test_import__again__imports_nothing_twice(folder: Path) -> None:
+    file = written(folder / "runs.jsonl", trajectory(), trajectory("gpt:airline:1:1"))
+    load("tau-bench", file)
+
+    said = load("tau-bench", file)
+
+    assert "0 episodes imported, 2 known already, 0 outcomes" in said
+    counts = [model.objects.count() for model in (Agent, HarnessVersion, Episode, Outcome, Conversation)]
+    assert counts == [1, 1, 2, 2, 2]
+
+
+def test_import__bad_lines__are_named_and_skipped(folder: Path) -> None:
+    file = written(
+        folder / "runs.jsonl", trajectory(), "{broken", "[1]", "", trajectory("", id=""),
+        trajectory("x", messages="none"), trajectory("nul", variant="a\x00b"), trajectory("fine"),
+    )  # fmt: skip
+
+    said = load("tau-bench", file)
+
+    assert "2 episodes imported" in said
+    for number in (2, 3, 5, 6, 7):
+        assert f"runs.jsonl:{number}: skipped: " in said
+    assert "5 lines skipped" in said
+    with pytest.raises(CommandError, match="5 lines were skipped"):
+        load("tau-bench", file, "--strict")
+
+
+def test_import__unknown_file__says_so(folder: Path) -> None:
+    with pytest.raises(CommandError, match="There is no file"):
+        load("tau-bench", folder / "nowhere.jsonl")
+
+
+def test_import__another_variant__is_a_further_version_and_stable_stays(folder: Path) -> None:
+    file = written(
+        folder / "runs.jsonl", trajectory(), trajectory("b", variant="careful"), trajectory("c", variant="careful")
+    )
+
+    load("tau-bench", file)
+
+    agent = Agent.objects.get()
+    assert sorted(agent.versions.values_list("number", flat=True)) == [1, 2]
+    assert agent.stable is not None
+    assert agent.stable.number == 1
+    assert len(set(Episode.objects.values_list("harness_digest", flat=True))) == 2
+
+
+def test_import__provider_outage__says_nothing_of_the_agent(folder: Path) -> None:
+    file = written(
+        folder / "runs.jsonl",
+        trajectory("a", crash_class="rate_limit", messages=[]),
+        trajectory("b", crash_class="harness_bug", messages=[]),
+    )
+
+    load("tau-bench", file)
+
+    assert list(Outcome.objects.values_list("episode__external_id", "reason")) == [("b", "crashed: harness_bug")]
+
+
+def test_import__tau2_bench__keeps_clock_cost_and_the_users_own_actions(folder: Path) -> None:
+    by_user = {"id": "u-1", "name": "check_status_bar", "arguments": {}, "requestor": "user"}
+    by_agent = {"id": "a-1", "name": "get_user_details", "arguments": {"user_id": "u"}, "requestor": "assistant"}
+    row = {
+        "id": "gpt|base:airline:" + "x" * 240, "domain": "airline", "variant": "gpt|base", "agent_model": "gpt", "agent_impl": "llm_agent",
+        "task_key": "airline:16", "reward": 1.0, "success": True, "termination": "user_stop", "agent_cost": 0.04, "duration_s": 21.0,
+        "start_time": "2025-08-01T16:20:44.327108", "end_time": "2025-08-01T16:21:05.368802",
+        "messages": [
+            {"role": "assistant", "content": "Hi! How can I help you today?"},
+            {"role": "user", "content": "My phone has no signal at all"},
+            {"role": "assistant", "tool_calls": [by_agent]},
+            {"id": "a-1", "role": "tool", "content": "Error: not found", "error": True, "requestor": "assistant"},
+            {"role": "user", "tool_calls": [by_user]},
+            {"id": "u-1", "role": "tool", "content": "Airplane mode", "error": False, "requestor": "user"},
+            {"role": "assistant", "content": "Switch it off."},
+        ],
+    }  # fmt: skip
+
+    load("tau2-bench", written(folder / "runs.jsonl", row), "--team", "bench")
+
+    episode = Episode.objects.get()
+    assert len(episode.external_id) <= 200
+    assert episode.started_at.isoformat() == "2025-08-01T16:20:44.327108+00:00"
+    assert episode.usage == {"cost_usd": 0.04, "latency_ms": 21000}
+    steps = list(Step.objects.filter(episode=episode).order_by("position").values_list("kind", "name", "status"))
+    assert ("tool_call", "get_user_details", "error") in steps
+    assert ("check", "check_status_bar", "ok") in steps
+    agent = Agent.objects.get(slug="tau2-bench-airline")
+    assert agent.team.slug == "bench"
+    assert agent.stable is not None
+    assert agent.stable.document["tools"]["get_user_details"]["parameters"]["required"] == ["user_id"]
+
+
+def test_import__understand__goes_from_capture_to_patterns(folder: Path) -> None:
+    file = written(folder / "runs.jsonl", *(trajectory(f"run-{n}", user_id=f"u_{n}") for n in range(16)))
+
+    said = load("tau-bench", file, "--understand")
+
+    assert "tau-bench-airline" in said
+    assert Signal.objects.filter(kind="tool_error").count() == 16
+    assert Critique.objects.filter(is_failure=True, layer="tools").count() == 16
+    dev = Conversation.objects.filter(split="dev").count()
+    assert list(Pattern.objects.values_list("kind", "num_episodes")) == (
+        [("tool_error:get_user_details", dev)] if dev else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("format_name", "file"),
+    [
+        ("tau-bench", "tau_bench/trajectories_airline.jsonl"),
+        ("tau2-bench", "tau2_bench/simulations_telecom.jsonl"),
+    ],
+)
+def test_import__recorded_benchmarks__reach_patterns(format_name: str, file: str) -> None:
+    path = DATA / file
+    if not path.is_file():
+        pytest.skip(f"no recorded runs at {path}")
+    lines = sum(1 for line in path.read_bytes().splitlines() if line.strip())
+
+    said = load(format_name, path, "--understand")
+
+    assert Episode.objects.count() == lines
+    assert f"{lines} episodes imported" in said
+    assert ", 0 lines skipped" in said
+    assert not Episode.objects.waiting().exists()
+    assert not Conversation.objects.filter(settled_at__isnull=True).exists()
+    assert Outcome.objects.filter(source="customer").count() == lines
+    assert Pattern.objects.exists()
+    assert Event.objects.filter(action="agent.bootstrap").exists()
+    assert f"0 episodes imported, {lines} known already" in load(format_name, path)

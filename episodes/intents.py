@@ -105,7 +105,7 @@ def _checked(name: str, definition: str, examples: Sequence[str]) -> tuple[str, 
     clean: Any = clean_json({"name": name, "definition": definition, "examples": list(examples)})
     distinct = list(dict.fromkeys(text.strip() for text in clean["examples"] if isinstance(text, str) and text.strip()))
     name, definition = clean["name"].strip(), clean["definition"].strip()
-    if not (1 <= len(name) <= 160):  # noqa: PLR2004  # the column's length
+    if not (1 <= len(name) <= 160):  # the column's length
         raise BadIntentError(f"An intent has a name of 1 to 160 characters, not {len(name)}.")
     if not definition:
         raise BadIntentError("Say in one sentence what such a user wants.")

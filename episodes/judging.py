@@ -99,7 +99,7 @@ def _check_outcome(name: str, value: float, at: datetime | None, reason: str) ->
     if not _NAME.fullmatch(name):
         raise BadOutcomeError(f"{name!r} is no outcome's name: use small letters, digits and _, at most 60 characters.")
     clean_json({"value": value, "reason": reason})
-    if len(reason) > 300:  # noqa: PLR2004  # the column's length
+    if len(reason) > 300:  # the column's length
         raise BadOutcomeError(f"The reason has {len(reason)} characters; at most 300 are kept. Shorten it.")
     if at is not None and at > timezone.now() + _MAX_AHEAD:
         raise BadOutcomeError(f"The outcome's time {at.isoformat()} lies in the future. Send it in UTC.")
@@ -218,7 +218,7 @@ def _check_correction(
         raise BadCorrectionError("per_episode_arguments names an episode that the correction does not cover.")
     if text.intent is not None and text.intent.agent_id != agent.pk:
         raise BadCorrectionError(f"Intent {text.intent.name!r} belongs to another agent.")
-    if len(text.title) > 200 or len(text.tool) > 120:  # noqa: PLR2004  # the columns' lengths
+    if len(text.title) > 200 or len(text.tool) > 120:  # the columns' lengths
         raise BadCorrectionError("A title has at most 200 characters, a tool's name 120. Shorten it.")
 
 

@@ -50,7 +50,7 @@ class _Case:
 
     def texts_to_compare(self) -> list[str]:
         said = [turn.text for turn in self.turns if turn.role == "user"]
-        if len(said) < 2:  # noqa: PLR2004  # nothing to compare one turn with
+        if len(said) < 2:  # nothing to compare one turn with
             return []
         return said[-2:] if self.newest_only else said
 

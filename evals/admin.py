@@ -7,7 +7,6 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from unfold.decorators import display
 
-from accounts.access import require
 from accounts.acting import Actor
 from accounts.roles import Permission
 from audit.desk import (
@@ -16,16 +15,12 @@ from audit.desk import (
     GovernedAdmin,
     StatefulAdmin,
     VisibleRelatedFilter,
-    performs,
     person,
 )
 from evals.benchmarks import activate_drafts, add_cases, create_benchmark
 from evals.forms import BenchmarkForm, CaseEdit, CaseForm, RunForm
-from evals.freezing import begin_run
-from evals.jobs import play_run
 from evals.models import Benchmark, Case, CurationTrial, Result, Run, RunCase
-from jobs.queue import enqueue
-from proposals.models import Proposal
+from evals.starting import validate_now
 
 __all__ = [
     "BenchmarkAdmin",
@@ -34,20 +29,9 @@ __all__ = [
     "ResultAdmin",
     "RunAdmin",
     "RunCaseAdmin",
-    "validate_now",
 ]
 
 _SHOWN_FLIPS = 40
-
-
-@performs(Proposal, "begin_validation")
-@performs(Proposal, "resume_validation")
-def validate_now(proposal: Proposal, *, by: Actor, reason: str) -> str:
-    """Begin the run that validates a proposal; taking the slot alone would leave nobody to play."""
-    require(by, Permission.START_RUN, proposal.access_scope(), act=f"validate {proposal}")
-    run = begin_run(proposal, by=by, reason=reason or "asked for")
-    enqueue(play_run, str(run.pk), key=str(run.pk))
-    return "Validation has begun: baseline and candidate are played on the same cases."
 
 
 def _activate_drafts(row: Benchmark, *, by: Actor, reason: str) -> str:

@@ -26,7 +26,7 @@ class EpisodesParser(BaseParser):
     def parse(
         self,
         stream: IO[bytes],
-        media_type: str | None = None,  # noqa: ARG002  # DRF's signature
+        media_type: str | None = None,  # DRF's signature
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         body = _body(stream, parser_context)
@@ -47,7 +47,7 @@ class EpisodeLinesParser(BaseParser):
     def parse(
         self,
         stream: IO[bytes],
-        media_type: str | None = None,  # noqa: ARG002  # DRF's signature
+        media_type: str | None = None,  # DRF's signature
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         items = list(_lines(_body(stream, parser_context)))

@@ -16,7 +16,7 @@ class MayRead(BasePermission):
 
     message = "An agent's key cannot read episodes: use a person's key with the scope 'view'."
 
-    def has_permission(self, request: Request, view: Any) -> bool:  # noqa: ARG002  # DRF's signature
+    def has_permission(self, request: Request, view: Any) -> bool:  # DRF's signature
         actor = actor_of(request)
         is_person = actor.user_id is not None and actor.agent_id is None
         return is_person and (actor.scopes is None or Permission.VIEW.value in actor.scopes)
@@ -27,7 +27,7 @@ class IsAgentWriting(BasePermission):
 
     message = "Only an agent's key with the scope 'episode:write' reports episodes."
 
-    def has_permission(self, request: Request, view: Any) -> bool:  # noqa: ARG002  # DRF's signature
+    def has_permission(self, request: Request, view: Any) -> bool:  # DRF's signature
         actor = actor_of(request)
         return actor.agent_id is not None and "episode:write" in (actor.scopes or ())
 
@@ -35,5 +35,5 @@ class IsAgentWriting(BasePermission):
 class MayReport(BasePermission):
     """Anybody known: the domain asks for the role or the scope that the act needs."""
 
-    def has_permission(self, request: Request, view: Any) -> bool:  # noqa: ARG002  # DRF's signature
+    def has_permission(self, request: Request, view: Any) -> bool:  # DRF's signature
         return actor_of(request).kind != "nobody"

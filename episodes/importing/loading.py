@@ -87,7 +87,7 @@ class Loader:
                 try:
                     row = parse_json(raw)
                     if not isinstance(row, dict):
-                        raise BadLineError("it is no JSON object")  # noqa: TRY301  # one place reports every bad line
+                        raise BadLineError("it is no JSON object")  # one place reports every bad line
                     yield _Line(number, self.reader(row, material))
                 except (BadLineError, DocumentError) as error:
                     self._skip(path, number, str(error))

@@ -1,6 +1,6 @@
 """What agents lived through, and what was understood of it."""
 
-from episodes.models.judgments import Correction, CorrectedEpisode, Critique, Flag, Outcome
+from episodes.models.judgments import CorrectedEpisode, Correction, Critique, Flag, Outcome
 from episodes.models.patterns import Pattern, PatternMember
 from episodes.models.records import Conversation, Episode, Step
 from episodes.models.understanding import Intent, Signal

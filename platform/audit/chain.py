@@ -1,9 +1,10 @@
 """The chain over the record: pure hashing, sealing under one lock, and verification that names the broken number."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import batched
 from typing import Any
 
 import rfc8785
@@ -78,26 +79,13 @@ def seal_events(limit: int = 5_000) -> int:
 def verify_chain(batch: int = 2_000) -> Iterator[Finding]:
     """Yield every place where the chain is broken, in the order of sequence numbers."""
     expected, head = 1, GENESIS
-    seals: Iterable[Seal] = Seal.objects.order_by("seq").iterator(chunk_size=batch)
-    chunk: list[Seal] = []
-    for seal in seals:
-        chunk.append(seal)
-        if len(chunk) == batch:
-            for finding, expected, head in _verify_chunk(chunk, expected, head):
-                if finding:
-                    yield finding
-            chunk = []
-    for finding, expected, head in _verify_chunk(chunk, expected, head):
-        if finding:
-            yield finding
-
-
-def _verify_chunk(chunk: list[Seal], expected: int, head: str) -> Iterator[tuple[Finding | None, int, str]]:
-    events = Event.objects.in_bulk([seal.event_id for seal in chunk])
-    for seal in chunk:
-        problem = _problem(seal, events.get(seal.event_id), expected, head)
-        yield (Finding(seal.seq, problem) if problem else None, seal.seq + 1, seal.hash)
-        expected, head = seal.seq + 1, seal.hash
+    for chunk in batched(Seal.objects.order_by("seq").iterator(chunk_size=batch), batch, strict=False):
+        events = Event.objects.in_bulk([seal.event_id for seal in chunk])
+        for seal in chunk:
+            problem = _problem(seal, events.get(seal.event_id), expected, head)
+            if problem:
+                yield Finding(seal.seq, problem)
+            expected, head = seal.seq + 1, seal.hash
 
 
 def _problem(seal: Seal, event: Event | None, expected: int, head: str) -> str:

@@ -27,10 +27,10 @@ from accounts.roles import ROLES, Permission, Role
 from audit.forms import DeskForm, verb_form
 from audit.record import record
 from audit.trail import events_about, versions_of
-from audit.transitions import Edge, Stateful
+from audit.transitions import Edge, Stateful, performer_of
 
 __all__ = [
-    "STATUS_COLORS", "Act", "GovernedAdmin", "StatefulAdmin", "VisibleRelatedFilter", "folded", "performs", "person", "standing",
+    "STATUS_COLORS", "Act", "GovernedAdmin", "StatefulAdmin", "VisibleRelatedFilter", "folded", "person", "standing",
 ]  # fmt: skip
 
 STATUS_COLORS: dict[str, str] = (
@@ -115,30 +115,11 @@ class Act:
 
     @classmethod
     def of_edge(cls, edge: Edge, model: type[models.Model]) -> "Act":
-        def perform(row: Any, **arguments: Any) -> None:
-            getattr(row, edge.verb)(**arguments)
-
         return cls(
-            edge.verb, edge.label, edge.permission, _PERFORMERS.get((model._meta.label_lower, edge.verb), perform),
+            edge.verb, edge.label, edge.permission, performer_of(model, edge.verb),
             needs_reason=edge.needs_reason, danger=edge.danger, form=edge.form,
             offered=lambda row: row.status in edge.sources,
         )  # fmt: skip
-
-
-_PERFORMERS: dict[tuple[str, str], Callable[..., str | None]] = {}
-
-
-def performs[F: Callable[..., str | None]](model: type[models.Model], verb: str) -> Callable[[F], F]:
-    """Let a higher floor say what the button of an edge does, where the bare verb would leave its own work undone.
-
-    The function is called like `Act.perform` and calls the verb itself.
-    """
-
-    def register(function: F) -> F:
-        _PERFORMERS[model._meta.label_lower, verb] = function
-        return function
-
-    return register
 
 
 class GovernedAdmin(ModelAdmin):

@@ -1,6 +1,6 @@
 """State machines as tables: one verb per edge, row-locked, each move an event of the record."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -16,7 +16,7 @@ from accounts.roles import Permission
 from audit.exceptions import ReasonMissingError, TransitionRefusedError
 from audit.record import record
 
-__all__ = ["Edge", "Stateful"]
+__all__ = ["Edge", "Stateful", "performer_of", "performs"]
 
 
 @dataclass(frozen=True)
@@ -120,3 +120,29 @@ class Stateful(models.Model):
                     team_id=self.access_scope().team_id,
                     facts={"from": before, "to": edge.target, **(facts or {})},
                 )
+
+
+_PERFORMERS: dict[tuple[str, str], Callable[..., str | None]] = {}
+
+
+def performs[F: Callable[..., str | None]](model: type[models.Model], verb: str) -> Callable[[F], F]:
+    """Let a higher floor say what a page or an endpoint does for an edge, where the bare verb would leave its work undone.
+
+    The function is called as `function(row, by=…, reason=…, **arguments)`, calls the verb itself and may return a
+    sentence for the person.
+    """
+
+    def register(function: F) -> F:
+        _PERFORMERS[model._meta.label_lower, verb] = function
+        return function
+
+    return register
+
+
+def performer_of(model: type[models.Model], verb: str) -> Callable[..., str | None]:
+    """Return what walks the edge when a person asks for it: what `performs` registered, else the verb itself."""
+
+    def perform(row: Any, **arguments: Any) -> None:
+        getattr(row, verb)(**arguments)
+
+    return _PERFORMERS.get((model._meta.label_lower, verb), perform)

@@ -63,10 +63,10 @@ class Demonstration:
         engineer = self.staff["engineer"]
         with self._timed("prepare"):
             for kind, document in (("policy", demo_limits(gate_off=self.ablate == "gate")), ("objective", {"maturity_s": 3})):
-                from harness.models import Change
-                from accounts.models import User
-                change = Change.propose(agent=Agent.objects.get(slug=self.slug), kind=kind, document=document, rationale="d", by=User.objects.get(username="engineer").as_actor())
-                change.approve(by=User.objects.get(username="approver").as_actor(), reason="as printed")
+                change = engineer.post(
+                    "/changes", {"agent": self.slug, "kind": kind, "document": document, "rationale": "the demonstration's"}
+                )
+                self.staff["approver"].post(f"/changes/{change['id']}/approve", {"reason": "as printed"})
             for intent in self.scenario.intents:
                 engineer.post("/intents", intent_of(self.scenario, intent))
             self._benchmark("exam", [("verify", "verify"), ("holdout", "holdout"), ("dev", "dev")], recorded=True)

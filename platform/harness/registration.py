@@ -39,7 +39,13 @@ def add_agent(
 
 @transaction.atomic
 def describe_agent(
-    agent: Agent, *, by: Actor, reason: str, name: str | None = None, purpose: str | None = None, endpoint: str | None = None
+    agent: Agent,
+    *,
+    by: Actor,
+    reason: str,
+    name: str | None = None,
+    purpose: str | None = None,
+    endpoint: str | None = None,
 ) -> None:
     """Set what an agent is called, what it is for and where validation finds it; `None` leaves a field as it is.
 

@@ -74,14 +74,14 @@ def enqueue(what: Job, *arguments: Any, key: str = "") -> None:
     transaction.on_commit(partial(ring, created[0].pk, what.queue, 0, what.timeout_s), robust=True)
 
 
-def ring(task_id: UUID, queue: str, attempt: int, timeout_s: int) -> None:
+def ring(task_id: UUID, queue: str, attempt: int, timeout_s: int, *, again: int = 0) -> None:
     """Tell a worker that a task waits. Never raises: the row is the truth, the reconciler repeats lost rings."""
     try:
         django_rq.get_queue(queue, commit_mode="auto").enqueue(
             "jobs.queue.run_task",
             str(task_id),
             # The id makes ringing twice one ring: a busy queue is not flooded by the reconciler.
-            job_id=f"task-{task_id}-{attempt}",
+            job_id=f"task-{task_id}-{attempt}-{again}",
             unique=True,
             job_timeout=timeout_s + 10,
             result_ttl=0,

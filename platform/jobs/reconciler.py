@@ -29,7 +29,9 @@ def reconcile(limit: int = 500) -> int:
     patience = timezone.now() - timedelta(seconds=RING_AFTER_S)
     for task in Task.objects.due().filter(available_at__lt=patience).order_by("available_at")[:limit]:
         touched += 1
-        ring(task.pk, task.queue, task.attempts, import_string(task.name).timeout_s)
+        # Once a minute under another name, in case a worker died between taking the ring and claiming the task.
+        minutes = int((timezone.now() - task.available_at).total_seconds() // 60)
+        ring(task.pk, task.queue, task.attempts, import_string(task.name).timeout_s, again=minutes)
     return touched
 
 

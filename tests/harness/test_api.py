@@ -1,8 +1,13 @@
 """Agents, versions, changes and keys over REST: permissions, shapes and problem codes."""
 
-import pytest
+from datetime import timedelta
 
-from accounts.acting import MACHINE
+import pytest
+from django.utils import timezone
+
+from accounts.acting import MACHINE, acting
+from accounts.roles import Role
+from harness.documents import LAYERS
 from harness.models import Agent, ApiKey, Change, HarnessVersion
 from harness.policy import small_policy
 from tests.conftest import DOCUMENT
@@ -40,11 +45,14 @@ def test_agents__bad_document__creates_nothing(api, cast):
     assert not Agent.objects.filter(slug="fresh").exists()
 
 
-def test_agents__endpoint__is_changed_by_an_administrator(api, agent, cast):
+def test_agents__described_anew__by_an_administrator_only(api, agent, cast):
     path, body = "/api/v1/agents/shop-desk", {"endpoint": "http://127.0.0.1:9/"}
 
     assert api(cast.administrator).patch(path, body, format="json").json()["endpoint"] == body["endpoint"]
     assert api(cast.engineer).patch(path, body, format="json").json()["code"] == "not_permitted"
+    renamed = api(cast.administrator).patch(path, {"name": "Desk", "purpose": "Helps."}, format="json").json()
+    assert (renamed["name"], renamed["purpose"], renamed["endpoint"]) == ("Desk", "Helps.", body["endpoint"])
+    assert api(cast.outsider).patch(path, body, format="json").status_code == 404
     assert api(cast.administrator).patch(path, {"endpoint": "ftp:x y"}, format="json").status_code == 422
     assert api(cast.administrator).put(path, body, format="json").status_code == 405
 
@@ -68,6 +76,51 @@ def test_agents__frozen_and_unfrozen__by_those_who_may(api, agent, cast):
     assert frozen.json()["frozen_reason"] == "incident"
     assert lifted.json()["frozen_at"] is None
     assert api(cast.on_call).post("/api/v1/agents/shop-desk/freeze", {}, format="json").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("person", "act", "allowed"),
+    [
+        (person, act, person in holders)
+        for act, holders in {
+            "freeze": {"on_call", "release_manager"},
+            "unfreeze": {"release_manager"},
+            "bootstrap": {"administrator"},
+        }.items()
+        for person in (*Role, "outsider")
+    ],
+)
+def test_agents__act__is_for_those_whose_role_says_so(api, cast, person, act, allowed):
+    with acting(MACHINE, reason="made"):
+        Agent.objects.create(team=cast.team, owner=cast.administrator, slug="fresh", name="Fresh")
+    body = {"reason": "because it must"} | ({"document": DOCUMENT} if act == "bootstrap" else {})
+
+    answer = api(getattr(cast, person)).post(f"/api/v1/agents/fresh/{act}", body, format="json")
+
+    refused = {"outsider": (404, "not_found")}.get(person, (403, "not_permitted"))
+    assert allowed == (answer.status_code in {200, 201})
+    assert allowed or (answer.status_code, answer.json()["code"]) == refused
+
+
+def test_agents__odd_addresses__are_not_found(api, agent, cast):
+    client = api(cast.engineer)
+
+    assert client.get("/api/v1/agents/%00").status_code == 404
+    assert client.get("/api/v1/versions/nonsense").status_code == 404
+    assert client.get("/api/v1/versions", {"agent": "a\0b"}).json()["code"] == "invalid"
+
+
+def test_agents__versions__are_listed_newest_first(api, agent, cast):
+    shown = api(cast.auditor).get("/api/v1/agents/shop-desk/versions").json()["results"]
+
+    assert [(row["number"], row["digest"], row["is_stable"]) for row in shown] == [(1, agent.stable.digest, True)]
+    assert api(cast.outsider).get("/api/v1/agents/shop-desk/versions").status_code == 404
+
+
+def test_document_schema__read__describes_every_layer(api, agent_key):
+    shown = api(agent_key).get("/api/v1/document-schema").json()
+
+    assert set(shown["properties"]) == set(LAYERS)
 
 
 def test_versions__diff__is_a_patch_and_lines(api, agent, cast):
@@ -122,7 +175,9 @@ def test_keys__issued_once_and_revoked__over_rest(api, agent, cast):
     secret = made.json()["secret"]
     listed = api(cast.administrator).get("/api/v1/keys").json()["results"]
     fetched = api(secret).get("/api/v1/agents/shop-desk/harness")
-    revoked = api(cast.administrator).post(f"/api/v1/keys/{made.json()['id']}/revoke", {"reason": "leaked"}, format="json")
+    revoked = api(cast.administrator).post(
+        f"/api/v1/keys/{made.json()['id']}/revoke", {"reason": "leaked"}, format="json"
+    )
 
     assert (made.status_code, made["Cache-Control"]) == (201, "no-store")
     assert "secret" not in listed[0]
@@ -158,3 +213,28 @@ def test_lists__key_without_the_scope_to_view__are_refused(api, agent, agent_key
         answer = api(key).get("/api/v1/versions")
         assert (answer.status_code, answer.json()["code"]) == (403, "not_permitted")
     assert api(secret).post("/api/v1/agents/shop-desk/freeze", {"reason": "x"}, format="json").status_code == 200
+
+
+def test_keys__expired_or_revoked__are_told_to_issue_a_new_one(api, agent, cast):
+    def issue(**options):
+        return ApiKey.issue(
+            kind="person", name="k", owner=cast.engineer, scopes=["view"], by=cast.engineer.as_actor(), **options
+        )
+
+    _, expired = issue(expires_at=timezone.now() - timedelta(seconds=1))
+    key, revoked = issue()
+    key.revoke(by=cast.engineer.as_actor(), reason="leaked")
+
+    for secret in (expired, revoked):
+        answer = api(secret).get("/api/v1/agents")
+        assert (answer.status_code, answer.json()["code"]) == (401, "authentication_failed")
+
+
+def test_keys__of_other_people__are_neither_seen_nor_revoked(api, agent, cast):
+    key, _ = ApiKey.issue(kind="person", name="k", owner=cast.engineer, scopes=["view"], by=cast.engineer.as_actor())
+    path = f"/api/v1/keys/{key.pk}"
+
+    for person in (cast.administrator, cast.outsider):
+        assert api(person).get(path).status_code == 404
+        assert api(person).post(f"{path}/revoke", {"reason": "x"}, format="json").status_code == 404
+    assert api(cast.engineer).post(f"{path}/revoke", {"reason": "x"}, format="json").status_code == 200

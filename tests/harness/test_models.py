@@ -1,9 +1,10 @@
 """Agents, versions, changes and keys: what they refuse and what they leave on the record."""
 
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from accounts.acting import MACHINE, acting
@@ -20,7 +21,7 @@ from harness.exceptions import (
 )
 from harness.models import Agent, ApiKey, Change, HarnessVersion, Revision
 from harness.policy import default_policy, small_policy
-from harness.registration import SlugTakenError, add_agent, move_endpoint
+from harness.registration import SlugTakenError, add_agent, describe_agent
 from tests.conftest import DOCUMENT
 
 pytestmark = pytest.mark.django_db
@@ -64,8 +65,16 @@ def test_version__changed_in_the_database__is_refused_by_it(agent, change):
         HarnessVersion.objects.filter(pk=agent.stable_id).update(**change)
 
 
+@pytest.mark.parametrize("statement", ["DELETE FROM harness_harnessversion", "TRUNCATE harness_harnessversion CASCADE"])
+def test_version__deleted_in_the_database__is_refused_by_it(agent, statement):
+    with connection_allows_nothing(), pytest.raises(DatabaseError, match="refused"), transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # what is still to be checked would refuse TRUNCATE first
+            cursor.execute(statement)
+
+
 def test_version__digest_not_of_body__is_refused_by_the_database(agent):
-    with pytest.raises(DatabaseError), transaction.atomic():
+    with pytest.raises(DatabaseError, match="version_digest_is_of_body"), transaction.atomic():
         HarnessVersion(agent=agent, number=9, body=b"{}", digest="0" * 64, document={}, created_by="x").save()
 
 
@@ -159,7 +168,9 @@ def test_change__decided__cannot_be_decided_again(agent, cast):
 
 def test_change__document_does_not_validate__is_refused(agent, cast):
     with pytest.raises(DomainError, match="does not validate"):
-        Change.propose(agent=agent, kind="policy", document={"risk": "none"}, rationale="x", by=cast.engineer.as_actor())
+        Change.propose(
+            agent=agent, kind="policy", document={"risk": "none"}, rationale="x", by=cast.engineer.as_actor()
+        )
 
 
 def test_key__issued__authenticates_and_is_stored_as_a_digest(agent, cast):
@@ -192,7 +203,12 @@ def test_key__unknown_scope_or_wrong_kind__is_refused(agent, cast):
 def test_key__for_an_agent__needs_the_permission(agent, cast):
     with pytest.raises(NotPermittedError):
         ApiKey.issue(
-            kind="agent", name="k", owner=cast.engineer, agent=agent, scopes=["harness:read"], by=cast.engineer.as_actor()
+            kind="agent",
+            name="k",
+            owner=cast.engineer,
+            agent=agent,
+            scopes=["harness:read"],
+            by=cast.engineer.as_actor(),
         )
 
 
@@ -206,12 +222,57 @@ def test_add_agent__by_an_administrator__is_recorded(cast):
         add_agent(team=cast.other_team, slug="x", name="X", by=cast.administrator.as_actor(), reason="new")
 
 
-def test_move_endpoint__by_an_administrator__only(agent, cast):
-    move_endpoint(agent, "http://127.0.0.1:9", by=cast.administrator.as_actor(), reason="moved")
-    assert Agent.objects.get(pk=agent.pk).endpoint == "http://127.0.0.1:9"
+def test_describe_agent__by_an_administrator__changes_what_is_given_and_is_recorded(agent, cast):
+    describe_agent(agent, endpoint="http://127.0.0.1:9", name="Desk", by=cast.administrator.as_actor(), reason="moved")
 
+    stored = Agent.objects.get(pk=agent.pk)
+    assert (stored.endpoint, stored.name, stored.purpose) == ("http://127.0.0.1:9", "Desk", "Answers customers.")
+    event = Event.objects.get(action="agent.change")
+    assert (event.actor, event.reason, event.facts) == ("administrator", "moved", {"fields": ["name", "endpoint"]})
+
+
+def test_describe_agent__nothing_new__leaves_no_event(agent, cast):
+    describe_agent(agent, name=agent.name, by=cast.administrator.as_actor(), reason="again")
+
+    assert not Event.objects.filter(action="agent.change").exists()
+
+
+def test_describe_agent__by_an_engineer__is_not_permitted(agent, cast):
     with pytest.raises(NotPermittedError):
-        move_endpoint(agent, "", by=cast.engineer.as_actor(), reason="moved")
+        describe_agent(agent, endpoint="", by=cast.engineer.as_actor(), reason="moved")
+
+
+def test_key__of_a_person__makes_no_further_keys(cast):
+    key, _ = ApiKey.issue(kind="person", name="k", owner=cast.engineer, scopes=["view"], by=cast.engineer.as_actor())
+
+    with pytest.raises(InvalidKeyError, match="keys do not make keys"):
+        ApiKey.issue(kind="person", name="wider", owner=cast.engineer, scopes=["start_run"], by=key.as_actor())
+
+
+def test_key__of_an_agent__neither_sees_nor_revokes_its_owners_keys(agent, cast):
+    agents, _ = issue(agent, cast)
+    own, _ = ApiKey.issue(
+        kind="person", name="k", owner=cast.administrator, scopes=["view"], by=cast.administrator.as_actor()
+    )
+
+    assert list(ApiKey.objects.visible_to(agents.as_actor())) == [agents]
+    with pytest.raises(NotPermittedError):
+        own.revoke(by=agents.as_actor(), reason="mischief")
+
+
+def test_key__leaked__may_end_itself(agent, cast):
+    key, secret = issue(agent, cast)
+
+    key.revoke(by=key.as_actor(), reason="leaked")
+
+    assert ApiKey.authenticate(secret) is None
+
+
+def test_change__document_no_database_can_keep__is_refused(agent, cast):
+    document = default_policy() | {"note": "a\0b"}
+
+    with pytest.raises(DomainError):
+        Change.propose(agent=agent, kind="policy", document=document, rationale="x", by=cast.engineer.as_actor())
 
 
 def issue(agent, cast, **options):
@@ -219,20 +280,13 @@ def issue(agent, cast, **options):
     return ApiKey.issue(kind="agent", name="k", owner=cast.administrator, agent=agent, by=MACHINE, **options)
 
 
+@contextmanager
 def connection_allows_nothing():
     """Take the leave a test connection has to empty append-only tables, for the length of a block."""
-    from contextlib import contextmanager
-
-    from django.db import connection
-
-    @contextmanager
-    def block():
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL whetstone.test_flush = 'off'")
+    try:
+        yield
+    finally:
         with connection.cursor() as cursor:
-            cursor.execute("SET whetstone.test_flush = 'off'")
-        try:
-            yield
-        finally:
-            with connection.cursor() as cursor:
-                cursor.execute("SET whetstone.test_flush = 'on'")
-
-    return block()
+            cursor.execute("SET LOCAL whetstone.test_flush = 'on'")

@@ -1,12 +1,14 @@
 """What was learned: found by meaning, quarantined until a person confirms it."""
 
 import pytest
+from django.urls import reverse
 
 from accounts.acting import MACHINE
 from accounts.exceptions import NotPermittedError
 from audit.models import Event
 from harness.models import ApiKey
 from lessons.memory import LessonStateError, confirm, post, recall, retire
+from lessons.models import Lesson
 
 pytestmark = pytest.mark.django_db
 
@@ -94,3 +96,36 @@ def test_api__without_scope_or_membership__is_refused(agent, api, cast):
     assert api(cast.outsider).get(path).status_code == 404
     assert api(cast.support).post(path, {"text": "x", "layer": "mind"}, format="json").status_code == 422
     assert api().get(path).status_code == 401
+
+
+def test_confirm__by_whoever_wrote_it__is_refused(agent, api, cast):
+    path = "/api/v1/agents/shop-desk/lessons"
+    posted = api(cast.support).post(path, {"text": "Lamps are fragile."}, format="json").json()
+    decision = f"/api/v1/lessons/{posted['id']}/confirm"
+
+    own = api(cast.support).post(decision, {"reason": "mine"}, format="json")
+    second = api(cast.engineer).post(decision, {"reason": "true"}, format="json")
+
+    assert (own.status_code, own.json()["code"]) == (403, "self_approval")
+    assert second.json()["state"] == "confirmed"
+
+
+def test_post__source_the_platform_learns_from__keeps_its_place_free(agent):
+    source = "releases.release:1"
+    post(agent, text="Nonsense.", source_ref=source, by=MACHINE)
+
+    learned = Lesson.record(
+        agent=agent, text="It was verified.", source_ref=source, layer="", state="confirmed", by=MACHINE
+    )
+
+    assert learned.text == "It was verified."
+
+
+def test_admin__confirm_and_retire__are_buttons(agent, client, cast):
+    lesson = post(agent, text="One.", by=MACHINE)
+    client.force_login(cast.engineer)
+
+    for verb, state in (("confirm", "confirmed"), ("retire", "retired")):
+        client.post(reverse("admin:lessons_lesson_verb", args=(lesson.pk, verb)), {"reason": "because it must"})
+        lesson.refresh_from_db()
+        assert lesson.state == state

@@ -35,7 +35,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--strict", action="store_true", help="Exit with 1 when a line was skipped.")
 
-    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002  # the signature of commands
+    def handle(self, *args: Any, **options: Any) -> None:  # the signature of commands
         missing = [str(path) for path in options["files"] if not path.is_file()]
         if missing:
             raise CommandError(

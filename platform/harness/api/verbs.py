@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from accounts.acting import acting
 from accounts.exceptions import DomainError, NotPermittedError
 from accounts.roles import Permission
-from audit.transitions import Edge, Stateful
+from audit.transitions import Edge, Stateful, performer_of
 from harness.authentication import actor_of
 
 __all__ = ["GovernedViewSet", "InvalidArgumentsError", "StatefulViewSet", "VerbRequest", "with_verbs"]
@@ -74,7 +74,7 @@ def _endpoint(model: type[Stateful], edge: Edge) -> Callable[..., Response]:
         body.is_valid(raise_exception=True)
         actor, reason = actor_of(request), body.validated_data["reason"]
         with acting(actor, reason=reason):
-            getattr(row, edge.verb)(by=actor, reason=reason, **arguments_of(edge, request.data))
+            performer_of(model, edge.verb)(row, by=actor, reason=reason, **arguments_of(edge, request.data))
         row.refresh_from_db()
         return Response(self.get_serializer(row).data)
 

@@ -110,7 +110,11 @@ class AgentViewSet(mixins.CreateModelMixin, mixins.UpdateModelMixin, GovernedVie
     @action(detail=True, methods=["get"])
     def versions(self, request: Request, slug: str | None = None) -> Response:
         """Return the agent's versions, newest first."""
-        rows = self.get_object().versions.select_related("agent", "parent").defer("body", "document", "parent__body", "parent__document")
+        rows = (
+            self.get_object()
+            .versions.select_related("agent", "parent")
+            .defer("body", "document", "parent__body", "parent__document")
+        )
         page = self.paginate_queryset(rows)
         return self.get_paginated_response(VersionRow(page, many=True).data)
 

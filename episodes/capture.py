@@ -18,7 +18,7 @@ from episodes.models import Conversation, Episode, Step
 from episodes.splits import split_of
 from episodes.turns import opening_of, turns_of
 from harness.models import Agent
-from jobs.queue import enqueue
+from jobs.tasks import enqueue
 
 __all__ = ["MAX_EPISODES", "Receipt", "Rejection", "as_answer", "capture"]
 

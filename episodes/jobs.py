@@ -11,14 +11,14 @@ from episodes.reviewing import review
 from episodes.settling import settle_agent
 from episodes.understanding import understand_waiting
 from harness.models import Agent
-from jobs.queue import enqueue, job
+from jobs.tasks import enqueue, job
 
 __all__ = ["commit_captured", "enqueue_review", "review_conversations", "settle_conversations", "understand"]
 
 _REVIEWS_PER_TASK = 50
 
 
-@job(queue="embedding", timeout_s=600)
+@job(queue="embedding", timeout_s=600, is_urgent=True)
 def understand(agent_id: str) -> None:
     """Understand an agent's waiting episodes. A repeat finds none waiting; a killed batch waits again."""
     understand_waiting(UUID(agent_id))

@@ -20,7 +20,7 @@ _EXPECTATIONS = {"contains": [""]}
 
 def _offer(form: DeskForm, name: str, rows: Any) -> None:
     field = form.fields[name]
-    assert isinstance(field, forms.ModelChoiceField)  # noqa: S101  # declared as one
+    assert isinstance(field, forms.ModelChoiceField)  # declared as one
     field.queryset = rows
 
 

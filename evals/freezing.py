@@ -77,7 +77,7 @@ def _freeze(run: Run, cases: Any, targets: frozenset[str]) -> int:
             is_target=bool(case.intent and case.intent.slug in targets), is_protected=case.pk in stable,
             messages=case.messages, user_state=case.user_state, expectations=case.expectations,
             weight=case.weight, cluster=case.cluster, kind=case.kind,
-        )  # fmt: skip
+        )
         for case in cases.select_related("intent").order_by("pk")
         if case.pk not in already
     ]

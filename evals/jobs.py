@@ -11,7 +11,7 @@ from evals.models import Run
 from evals.playing import curate_benchmark, play, runner_for
 from evals.verdicts import conclude
 from harness.models import Agent
-from jobs.queue import enqueue, job
+from jobs.tasks import enqueue, job
 from proposals.models import Proposal
 
 __all__ = ["play_run", "validate_next", "validate_next_of"]

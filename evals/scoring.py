@@ -82,7 +82,7 @@ def _excludes(forbidden: Sequence[str], output: Mapping[str, Any], steps: Sequen
     return _Part(0.0 if found else 1.0, ", ".join(found) or "says nothing forbidden", violations=found)
 
 
-def _handoff(wanted: bool, output: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> _Part:  # noqa: FBT001  # the case's own value
+def _handoff(wanted: bool, output: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> _Part:  # the case's own value
     happened = bool(output.get("handoff"))
     return _Part(float(happened == wanted), f"hand-off {'happened' if happened else 'did not happen'}")
 

@@ -6,7 +6,7 @@ from accounts.roles import Permission
 from audit.transitions import performs
 from evals.freezing import begin_run
 from evals.jobs import play_run
-from jobs.queue import enqueue
+from jobs.tasks import enqueue
 from proposals.models import Proposal
 
 __all__ = ["validate_now"]

@@ -7,13 +7,13 @@ from typing import Any
 from django.db.models import Count
 
 from accounts.acting import MACHINE
+from episodes.models import Conversation
 from evals.exceptions import HoldoutSpentError, UnfrozenError
-from evals.freezing import freeze_holdout, targets_of
+from evals.freezing import freeze_holdout
 from evals.gate import judge
 from evals.gate.policy import GatePolicy
 from evals.models import Result, Run, RunCase
 from evals.readings import CaseReading, RunReadings, SizeChange, TrafficShare, TrialReading, Verdict
-from episodes.models import Conversation
 from harness.lines import pretty
 from harness.models import Agent
 from proposals.drafting import laws_broken

@@ -89,8 +89,7 @@ def _twin(proposal: Proposal) -> Proposal | None:
     """Return an earlier proposal with the very same candidate that is pending, failed or declined."""
     others = Proposal.objects.filter(agent_id=proposal.agent_id, candidate_digest=proposal.candidate_digest)
     settled = Q(status__in=("failed", "declined", "not_fixed", "rolled_back"))
-    found = (others.pending() | others.filter(settled)).exclude(pk=proposal.pk).first()
-    return found  # type: ignore[no-any-return]  # the queryset is generic over Any
+    return (others.pending() | others.filter(settled)).exclude(pk=proposal.pk).first()
 
 
 def _quotes(change: DraftedChange) -> list[Quote]:
@@ -138,7 +137,7 @@ def _corrected(rows: Iterable[CorrectedEpisode]) -> Iterable[CorrectedReading]:
         yield CorrectedReading(
             episode_ref=str(row.episode_id),
             subject=row.episode.conversation.subject,
-            user_text=row.episode.last_user_text,
+            user_text=row.episode.first_user_text,
             intent=intent.slug if intent else "",
             title=row.correction.title,
             answer=row.correction.answer,
@@ -156,7 +155,7 @@ def _failure_rate(pattern: Pattern) -> float:
     """
     conversations = pattern.agent.conversations.readable_by_proposer().settled()
     members = pattern.members.values_list("critique__episode__conversation__intent", flat=True)
-    wants = {pattern.intent_id} if pattern.intent_id else {intent_id for intent_id in members if intent_id}
+    wants = {pattern.intent_id} if pattern.intent_id is not None else set(members) - {None}
     if wants:
         conversations = conversations.filter(intent__in=wants)
     counts = conversations.aggregate(

@@ -119,7 +119,7 @@ def laws_broken(proposal: Proposal) -> list[Refusal]:
     found += _evidence_refusals(proposal)
     if proposal.base_id != proposal.agent.stable_id:
         found.append(Refusal("base_moved", f"It is based on {proposal.base}; {proposal.agent.stable} is stable. Rebase it."))
-    attempts = Proposal.objects.filter(pattern_id=proposal.pattern_id, retry_of__isnull=False).count()
+    attempts = Proposal.objects.filter(pattern=proposal.pattern, retry_of__isnull=False).count()
     if proposal.pattern_id and proposal.retry_of_id and attempts > MAX_RETRIES:
         found.append(Refusal("too_many_retries", f"{attempts} retries on this pattern; {MAX_RETRIES} are allowed."))
     return found

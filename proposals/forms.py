@@ -85,7 +85,7 @@ class ProposalForm(DeskForm):
         agent = visible.filter(slug=self.data.get("agent") or self.initial.get("agent", "")).first()
         intents = agent.intents.current() if agent else ()
         wanted = self.fields["target_intents"]
-        assert isinstance(wanted, forms.MultipleChoiceField)  # noqa: S101  # declared above
+        assert isinstance(wanted, forms.MultipleChoiceField)  # declared above
         wanted.choices = [(intent.slug, intent.name) for intent in intents]
         if isinstance(self.initial.get("target_intents"), str):
             self.initial["target_intents"] = self.initial["target_intents"].split(",")
@@ -103,7 +103,7 @@ class ProposalForm(DeskForm):
 
     def _choose(self, name: str, rows: Any) -> None:
         field = self.fields[name]
-        assert isinstance(field, forms.ModelChoiceField)  # noqa: S101  # declared above
+        assert isinstance(field, forms.ModelChoiceField)  # declared above
         field.queryset = rows
 
     def clean_evidence(self) -> list[Quote]:

@@ -3,7 +3,7 @@
 from accounts.acting import MACHINE
 from episodes.models import Pattern
 from harness.models import Agent
-from jobs.queue import enqueue, job
+from jobs.tasks import enqueue, job
 from proposals.drafters import draft_for_agent, draft_for_pattern
 
 __all__ = ["draft_everywhere", "draft_proposals", "draft_proposals_for_pattern"]

@@ -44,7 +44,7 @@ def approve(release: Release, *, by: Actor, reason: str, plan_digest: str) -> No
 
 
 def _write(release: Release, *, by: Actor, reason: str) -> None:
-    assert by.user_id is not None  # noqa: S101  # the permission belongs to people
+    assert by.user_id is not None  # the permission belongs to people
     expires_at = timezone.now() + timedelta(seconds=release.agent.current_policy().approvals.expires_s)
     with acting(by, reason=reason):
         approval = release.approvals.filter(approver_id=by.user_id, plan_digest=release.plan_digest).first()

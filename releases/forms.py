@@ -16,7 +16,7 @@ _EMPTY_OVERLAY: dict[str, Any] = {"memory": {"user": {}}, "prompt": {"preference
 
 def _offer(form: DeskForm, name: str, rows: Any) -> None:
     field = form.fields[name]
-    assert isinstance(field, forms.ModelChoiceField)  # noqa: S101  # declared as one
+    assert isinstance(field, forms.ModelChoiceField)  # declared as one
     field.queryset = rows
 
 

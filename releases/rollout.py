@@ -19,7 +19,7 @@ from episodes.models import Pattern
 from harness.exceptions import StableMovedError
 from harness.models import Agent, Revision
 from proposals.models import Proposal
-from proposals.queue import return_to_queue
+from proposals.requeueing import return_to_queue
 from releases.admission import refuse_start
 from releases.aftermath import keep_lesson
 from releases.exceptions import ReleaseRefusedError, StillServedError

@@ -123,7 +123,7 @@ def refresh() -> Snapshot:
     holder = _holder
     with holder.lock:
         _read(holder, anew=True)
-    assert holder.snapshot is not None  # noqa: S101  # read above, or it raised
+    assert holder.snapshot is not None  # read above, or it raised
     return holder.snapshot
 
 

@@ -95,7 +95,7 @@ def _alarm_before(release: Release) -> GuardReading | None:
 
 
 def _step(release: Release, plan: Plan, sightings: Sightings, guard: GuardReading, now: datetime) -> StepReading:
-    assert release.step_started_at and release.deadline_at  # noqa: S101, PT018  # set by the start
+    assert release.step_started_at and release.deadline_at  # noqa: PT018  # set by the start
     return read_step(
         sightings.observations, plan, stage=release.step, guard=guard,
         baked_s=(now - release.step_started_at).total_seconds(),
@@ -106,7 +106,7 @@ def _step(release: Release, plan: Plan, sightings: Sightings, guard: GuardReadin
 
 
 def _aftermath(release: Release, plan: Plan, sightings: Sightings, now: datetime) -> AftermathReading:
-    assert release.promoted_at  # noqa: S101  # only promoted releases come here
+    assert release.promoted_at  # only promoted releases come here
     return read_aftermath(
         sightings.observations, plan,
         elapsed_s=(now - release.promoted_at).total_seconds(), confounded_by=confounded_by(release),
@@ -213,7 +213,7 @@ def _act(release: Release, reading: Reading) -> None:
 
 def _go_on(release: Release, reading: Reading) -> None:
     guard, step = reading.guard, reading.step
-    assert step is not None  # noqa: S101  # a running release has a step
+    assert step is not None  # a running release has a step
     if guard.status is GuardStatus.PAUSE and guard.code not in release.acknowledged:
         release.pause(by=MACHINE, reason=guard.sentence)
     elif release.agent.stable_id != release.baseline_id:
@@ -244,7 +244,7 @@ def advance(release: Release, *, by: Actor, reason: str) -> None:
         raise TransitionRefusedError(f"Cannot advance {release}: it is {release.status!r}; this needs running.")
     release.agent.refuse_if_frozen()
     reading = read(release)
-    assert reading.step is not None  # noqa: S101  # a running release has a step
+    assert reading.step is not None  # a running release has a step
     if not _walk(release, reading.step, by=by, reason=reason):
         raise ReleaseRefusedError(f"{release} may not advance yet. {reading.step.sentence}")
 

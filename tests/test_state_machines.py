@@ -23,7 +23,7 @@ def stage(agent, cast):
 def ready(stage, model, edge):
     """A row in a state the edge starts from, with everything the verb demands."""
     row = stage.row(model)
-    source = sorted(edge.sources)[0]
+    source = min(edge.sources)
     put(row, source)
     stage.prepare(row, edge)
     return row

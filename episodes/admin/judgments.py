@@ -100,7 +100,7 @@ class IntentForm(DeskForm):
             ("parent", Intent.objects.visible_to(self.actor)),
         ):
             field = self.fields[name]
-            assert isinstance(field, forms.ModelChoiceField)  # noqa: S101  # declared above
+            assert isinstance(field, forms.ModelChoiceField)  # declared above
             field.queryset = rows
 
     def clean_examples(self) -> list[str]:

@@ -164,13 +164,13 @@ class FlagDetail(serializers.ModelSerializer[Flag]):
 class EpisodeRow(serializers.ModelSerializer[Episode]):
     agent = _slug()
     conversation = _slug("external_id")
-    user_text = serializers.CharField(source="last_user_text", read_only=True)
+    opening = serializers.CharField(source="first_user_text", read_only=True)
 
     class Meta:
         model = Episode
         fields = (
             "id", "external_id", "agent", "conversation", "workflow", "harness_digest", "release_ref", "arm", "weight",
-            "user_text", "started_at", "ended_at", "captured_at", "understood_at",
+            "opening", "started_at", "ended_at", "captured_at", "understood_at",
         )  # fmt: skip
 
 

@@ -119,12 +119,20 @@ class Episode(models.Model):
     def __str__(self) -> str:
         return self.external_id
 
+    def user_texts(self) -> list[str]:
+        """Return what the user said up to this run, oldest first."""
+        messages = self.input.get("messages", []) if isinstance(self.input, dict) else []
+        return [str(m.get("content", "")) for m in messages if isinstance(m, dict) and m.get("role") == "user"]
+
+    @property
+    def first_user_text(self) -> str:
+        """Return the words the user came with; empty when there are none."""
+        return next(iter(self.user_texts()), "")
+
     @property
     def last_user_text(self) -> str:
         """Return the last words of the user in this run's input; empty when there are none."""
-        messages = self.input.get("messages", []) if isinstance(self.input, dict) else []
-        texts = [m.get("content", "") for m in messages if isinstance(m, dict) and m.get("role") == "user"]
-        return str(texts[-1]) if texts else ""
+        return next(reversed(self.user_texts()), "")
 
     @property
     def output_text(self) -> str:

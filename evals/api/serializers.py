@@ -41,7 +41,9 @@ class CaseCreate(serializers.Serializer[Any]):
     intent = serializers.SlugField(required=False, allow_blank=True, default="")
     cluster = serializers.CharField(required=False, allow_blank=True, default="", max_length=160)
     weight = serializers.FloatField(required=False, default=1.0, min_value=0.0)
-    source = serializers.CharField(required=False, allow_blank=True, default="", max_length=160)
+    source = serializers.CharField(  # type: ignore[assignment]  # a field of the case that Field also has an attribute for
+        required=False, allow_blank=True, default="", max_length=160
+    )
     messages = serializers.ListField(child=serializers.DictField())
     user_state = serializers.DictField(required=False, default=dict)
     expectations = serializers.DictField()

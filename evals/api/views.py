@@ -29,7 +29,7 @@ from evals.models import Benchmark, Case, Run
 from harness.api.verbs import GovernedViewSet, StatefulViewSet, with_verbs
 from harness.authentication import actor_of
 from harness.models import Agent
-from jobs.queue import enqueue
+from jobs.tasks import enqueue
 from proposals.models import Proposal
 
 __all__ = ["BenchmarkViewSet", "CaseViewSet", "RunViewSet"]

@@ -82,7 +82,7 @@ class Case(Stateful):
     source = models.CharField(max_length=160, blank=True, help_text="Where it comes from: an episode, a person, a file.")
     messages = models.JSONField(help_text="The conversation up to the turn that is judged.")
     user_state = models.JSONField(default=dict, blank=True)
-    expectations = models.JSONField(help_text="What must hold of the reply, e.g. {\"contains\": [\"30 days\"]}.")
+    expectations = models.JSONField(help_text='What must hold of the reply, e.g. {"contains": ["30 days"]}.')
     status = models.CharField(max_length=8, choices=Status.choices, default=Status.DRAFT, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 

@@ -31,7 +31,7 @@ class Run(Stateful):
         FAILED = "failed", "Failed"
 
     class Verdict(models.TextChoices):
-        PASS = "pass", "Pass"  # noqa: S105  # a verdict, not a password
+        PASS = "pass", "Pass"  # a verdict, not a password
         FAIL = "fail", "Fail"
         HOLD = "hold", "Hold"
 

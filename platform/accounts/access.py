@@ -23,7 +23,7 @@ class Scope:
 
 def can(actor: Actor, permission: Permission, scope: Scope) -> bool:
     """Return whether `actor` holds `permission` in `scope`. Superusers get no exemption; the machine holds none."""
-    if actor.user_id is None or actor.agent_id is not None:
+    if actor.user_id is None or actor.agent_id is not None or scope.team_id is None:
         return False
     if actor.scopes is not None and permission.value not in actor.scopes:
         return False

@@ -48,7 +48,7 @@ class Acting:
     request_id: str = ""
 
 
-_current: ContextVar[Acting] = ContextVar("whetstone_acting", default=Acting())
+_current: ContextVar[Acting] = ContextVar("whetstone_acting", default=Acting())  # noqa: B039  # frozen
 
 
 def current() -> Acting:

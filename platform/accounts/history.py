@@ -1,6 +1,6 @@
 """History of governed rows: who, when, why, and no way around it."""
 
-from typing import Any, Self, cast
+from typing import Any, Self
 from uuid import UUID
 
 from django.db import models
@@ -61,4 +61,4 @@ class GovernedQuerySet[M: models.Model](models.QuerySet[M]):
 
     def locked(self) -> Self:
         """Lock the rows for this transaction without blocking inserts that refer to them."""
-        return cast("Self", self.select_for_update(of=("self",), no_key=True))
+        return self.select_for_update(of=("self",), no_key=True)

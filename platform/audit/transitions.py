@@ -112,7 +112,7 @@ class Stateful(models.Model):
                 setattr(self, field, now if value is True and field.endswith("_at") else value)
             self.status = edge.target
             with acting(by, reason=reason):
-                self.save(update_fields=["status", *changes])
+                self.save(update_fields=["status", *changes])  # type: ignore[misc]  # each subclass declares its status
                 record(
                     f"{self._meta.model_name}.{verb}",
                     self,

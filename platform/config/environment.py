@@ -1,5 +1,6 @@
 """Every environment variable Whetstone reads, typed, in one place. With none set, a working development system results."""
 
+import contextlib
 from pathlib import Path
 from typing import Literal
 
@@ -62,9 +63,7 @@ def development_secret() -> str:
         fresh = path.with_suffix(f".{secrets.token_hex(4)}")
         fresh.touch(mode=0o600)
         fresh.write_text(secrets.token_urlsafe(48))
-        try:
+        with contextlib.suppress(FileExistsError):
             path.hardlink_to(fresh)
-        except FileExistsError:
-            pass
         fresh.unlink()
     return path.read_text()

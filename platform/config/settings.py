@@ -207,9 +207,9 @@ UNFOLD = {
     "SITE_SYMBOL": "auto_fix_high",
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
-    "ENVIRONMENT": "console.site.environment_badge",
+    "ENVIRONMENT": "console.navigation.environment_badge",
     "DASHBOARD_CALLBACK": "console.home.dashboard",
-    "SIDEBAR": {"show_search": True, "show_all_applications": False, "navigation": "console.site.navigation"},
+    "SIDEBAR": {"show_search": True, "show_all_applications": False, "navigation": "console.navigation.navigation"},
 }
 
 # Logs: no query strings, no bodies, no prompt text

@@ -62,7 +62,7 @@ class UserForm(DeskForm):
 
     def prepare(self) -> None:
         field = self.fields["team"]
-        assert isinstance(field, forms.ModelChoiceField)  # noqa: S101  # declared above
+        assert isinstance(field, forms.ModelChoiceField)  # declared above
         field.queryset = Team.objects.filter(pk__in=managed_teams(self.actor))
         field.initial = field.queryset.first()
 
@@ -188,7 +188,7 @@ class MembershipForm(DeskForm):
             ("agent", Agent.objects.filter(team_id__in=teams)),
         ):
             field = self.fields[name]
-            assert isinstance(field, forms.ModelChoiceField)  # noqa: S101  # declared above
+            assert isinstance(field, forms.ModelChoiceField)  # declared above
             field.queryset = rows
         self.fields["team"].initial = Team.objects.filter(pk__in=teams).first()
 

@@ -8,7 +8,6 @@ from statistics import NormalDist
 from typing import Any
 
 from django.db import connection
-from django.db.models import Max
 
 from demo.passes import Demonstration, PassRecord
 from episodes.models import CorrectedEpisode, Correction
@@ -43,7 +42,7 @@ def sign_test(before: Mapping[str, bool], after: Mapping[str, bool]) -> float:
     better = sum(after[name] and not before[name] for name in before)
     worse = sum(before[name] and not after[name] for name in before)
     pairs = better + worse
-    return sum(math.comb(pairs, wins) for wins in range(better, pairs + 1)) / 2**pairs
+    return float(sum(math.comb(pairs, wins) for wins in range(better, pairs + 1)) / 2**pairs)
 
 
 def build_report(demo: Demonstration, *, seconds: float, ablate: str) -> dict[str, Any]:
@@ -115,9 +114,8 @@ def _passes(
 
 
 def _measured_at(meter: Benchmark, digest: str) -> datetime:
-    last = CurationTrial.objects.filter(case__benchmark=meter, digest=digest).aggregate(at=Max("played_at"))["at"]
-    assert last is not None  # the pass was measured
-    return last  # type: ignore[no-any-return]  # an aggregate of a datetime column
+    trials = CurationTrial.objects.filter(case__benchmark=meter, digest=digest).order_by("-played_at")
+    return trials[0].played_at
 
 
 def _ended(before: datetime, proposals: Sequence[Proposal], releases: Sequence[Release]) -> datetime:

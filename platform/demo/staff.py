@@ -67,7 +67,7 @@ class Person:
 
     def post(self, path: str, body: Mapping[str, Any] | list[Any] | None = None) -> Any:
         """Do `POST /api/v1{path}`."""
-        token = self._http.cookies.get("csrftoken", "")
+        token = self._http.cookies.get("csrftoken") or ""
         headers = {"X-CSRFToken": token, "Referer": str(self._http.base_url)}
         return self._answer(self._http.post(f"/api/v1{path}", json=body if body is not None else {}, headers=headers))
 

@@ -58,10 +58,10 @@ def correct_failures(
     if manner == "shuffled":
         shuffled = [content for _, content in contents]
         random.Random(seed).shuffle(shuffled)
-        contents = [(episode, content) for (episode, _), content in zip(contents, shuffled, strict=True)]
+        contents = [(covered, content) for (covered, _), content in zip(contents, shuffled, strict=True)]
     groups: dict[tuple[str, str, str], list[tuple[str, _Content]]] = defaultdict(list)
-    for episode, content in contents:
-        groups[content.title, content.answer, content.tool].append((episode, content))
+    for covered, content in contents:
+        groups[content.title, content.answer, content.tool].append((covered, content))
     for group in groups.values():
         if len(group) >= MIN_EPISODES:
             _act(support, scenario, group[:MAX_EPISODES], work)
@@ -70,7 +70,7 @@ def correct_failures(
 def _content(scenario: Scenario, want: str, layer: str, episode: dict[str, Any]) -> _Content | None:
     answer = scenario.answers[want]
     if layer == "tools":
-        found = order_in(scenario, str(episode["user_text"]))
+        found = order_in(scenario, str(episode["opening"]))
         if answer.tool is None or found is None:
             return None
         schema = scenario.harness["tools"][found[0]]["parameters"]

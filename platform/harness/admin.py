@@ -221,7 +221,7 @@ class ApiKeyAdmin(GovernedAdmin):
 
     def write(self, request: HttpRequest, data: dict[str, Any]) -> ApiKey:
         owner = request.user
-        assert isinstance(owner, User)  # noqa: S101  # the page needs a login
+        assert isinstance(owner, User)  # the page needs a login
         key, secret = ApiKey.issue(owner=owner, by=person(request), **data)
         key.secret = secret  # type: ignore[attr-defined]  # lives as long as this request
         return key

@@ -75,7 +75,7 @@ def acceleration_alarm(gains: Sequence[float], velocity: Velocity) -> str | None
             return f"The last gain of {last:.1%} is above {limit:.1%}, which earlier gains make plausible."
     recent = list(gains[-4:])
     seconds = [after - before for before, after in itertools.pairwise(recent)]
-    is_rising = len(seconds) == 3 and 0 < seconds[2] > seconds[1] > seconds[0]  # noqa: PLR2004 - three differences
+    is_rising = len(seconds) == 3 and 0 < seconds[2] > seconds[1] > seconds[0]
     if is_rising and sum(recent) > velocity.acceleration_gain:
         return f"Gains have risen faster and faster over four releases, {sum(recent):.1%} together."
     return None

@@ -4,7 +4,7 @@ A missing layer means an empty one, names the models do not know are kept inside
 Validation never rewrites a document: what was sent is what is stored.
 """
 
-import datetime
+import datetime as dt
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
@@ -37,7 +37,7 @@ _MAX_PROBLEMS_NAMED = 5
 
 def _iso_date(text: str) -> str:
     try:
-        datetime.datetime.fromisoformat(text)
+        dt.datetime.fromisoformat(text)
     except ValueError as error:
         message = f"{text!r} is not an ISO 8601 date such as 2027-01-31"
         raise ValueError(message) from error

@@ -48,7 +48,7 @@ class AgentForm(DeskForm):
     def prepare(self) -> None:
         managed = Membership.objects.of(self.actor).granting(Permission.MANAGE_AGENT).filter(agent_id__isnull=True)
         teams = self.fields["team"]
-        assert isinstance(teams, forms.ModelChoiceField)  # noqa: S101  # declared above
+        assert isinstance(teams, forms.ModelChoiceField)  # declared above
         teams.queryset = Team.objects.filter(pk__in=managed.values("team_id"))
         teams.initial = teams.queryset.first()
 
@@ -84,7 +84,7 @@ class ApiKeyForm(DeskForm):
 
     def prepare(self) -> None:
         agents = self.fields["agent"]
-        assert isinstance(agents, forms.ModelChoiceField)  # noqa: S101  # declared above
+        assert isinstance(agents, forms.ModelChoiceField)  # declared above
         agents.queryset = Agent.objects.visible_to(self.actor)
 
 
@@ -105,7 +105,7 @@ class ChangeForm(DeskForm):
 
     def prepare(self) -> None:
         agents = self.fields["agent"]
-        assert isinstance(agents, forms.ModelChoiceField)  # noqa: S101  # declared above
+        assert isinstance(agents, forms.ModelChoiceField)  # declared above
         agents.queryset = visible = Agent.objects.visible_to(self.actor).select_related("policy", "objective")
         agent = visible.filter(slug=self.initial.get("agent", "")).first()
         if agent is not None and self.initial.get("kind") in Change.Kind.values:

@@ -67,7 +67,7 @@ class PatchLimits(BaseModel):
     prompt_growth_floor: int = Field(default=600, ge=0)
 
 
-def refusals(  # noqa: PLR0913 - the law reads all of these, and nothing else
+def refusals(
     base: JsonObject,
     patch: object,
     claim: str,
@@ -199,7 +199,7 @@ def _sensitive(base: JsonObject, target: JsonObject) -> Iterator[Refusal]:
 
 def _patterns(base: JsonObject, target: JsonObject) -> Iterator[Refusal]:
     for path, text in _changed_texts(base, target):
-        is_schema = len(path) > 2 and path[0] == "tools" and path[2] == "parameters"  # noqa: PLR2004 - /tools/name/…
+        is_schema = len(path) > 2 and path[0] == "tools" and path[2] == "parameters"
         is_pattern = path[-1] == "pattern" or "patternProperties" in path[:-1]
         if is_schema and is_pattern and is_risky_pattern(text):
             sentence = (

@@ -343,7 +343,7 @@ class Change(Stateful):
         require(by, Permission.PROPOSE_CHANGE, agent.access_scope(), act=f"propose a change of {agent.slug!r}")
         _validate_governing(kind, document)
         with transaction.atomic(), acting(by, reason=rationale):
-            change = cls(agent=agent, kind=kind, document=document, rationale=rationale, proposed_by_id=by.user_id)
+            change = cls(agent=agent, kind=kind, document=document, rationale=rationale, proposed_by=User.objects.get(pk=by.user_id))
             change.save(force_insert=True)
             record("change.propose", change, digest=change.audit_digest(), team_id=agent.team_id, facts={"kind": kind})
         return change
@@ -370,7 +370,7 @@ class Change(Stateful):
 
 
 def _validate_governing(kind: str, document: dict[str, Any]) -> None:
-    model = {"objective": Objective, "policy": Policy}[kind]
+    model: Any = {"objective": Objective, "policy": Policy}[kind]
     clean_json(document)
     try:
         model.model_validate(document)
@@ -382,10 +382,10 @@ def put_in_force(agent: Agent, kind: str, document: dict[str, Any], *, by: Actor
     """Make `document` the agent's next objective or policy. Only `Change.approve` and bootstrap call this."""
     _validate_governing(kind, document)
     with transaction.atomic():
-        agent._lock()  # noqa: SLF001  # same aggregate
+        agent._lock()  # same aggregate
         version_class: type[ObjectiveVersion | PolicyVersion] = ObjectiveVersion if kind == "objective" else PolicyVersion
         version = version_class.create(agent=agent, document=document, by=by)
-        agent._set(  # noqa: SLF001  # same aggregate
+        agent._set(  # same aggregate
             f"{kind}.put_in_force", by=by, reason=reason, digest=version.digest,
             facts={"number": version.number}, **{kind: version},
         )  # fmt: skip

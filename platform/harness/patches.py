@@ -188,7 +188,7 @@ def _check_pointer(index: int, path: Json) -> None:
     try:
         if not isinstance(path, str):
             message = f"{path!r} is not text"
-            raise jsonpointer.JsonPointerException(message)  # noqa: TRY301 - one wording for both ways to be wrong
+            raise jsonpointer.JsonPointerException(message)
         jsonpointer.JsonPointer(path)
     except jsonpointer.JsonPointerException as error:
         sentence = f"Operation {index} has no valid JSON Pointer: {error}. Write it as /layer/name."
@@ -270,7 +270,7 @@ def _carry(merged: JsonObject, path: tuple[str, ...], old: Json | Missing, new: 
 def _is_collection(path: tuple[str, ...]) -> bool:
     # A missing layer or collection is an empty one, so two proposals may each have created it. Tools lie directly under
     # their layer: /tools/x is an item, whose halves from two authors must not be blended.
-    return len(path) == 1 or (len(path) == 2 and path[0] != "tools")  # noqa: PLR2004 - depth of a collection
+    return len(path) == 1 or (len(path) == 2 and path[0] != "tools")
 
 
 def _equal(left: Json | Missing, right: Json | Missing) -> bool:

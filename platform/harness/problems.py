@@ -45,8 +45,9 @@ def _translated(error: Exception) -> Response | None:
             return problem(status.HTTP_403_FORBIDDEN, "not_permitted", "You may not do this.")
         case exceptions.APIException():
             response = problem(error.status_code, str(error.default_code), str(error.detail))
-            if isinstance(error, exceptions.Throttled) and error.wait:
-                response["Retry-After"] = str(int(error.wait) + 1)
+            wait = getattr(error, "wait", None)
+            if wait is not None:
+                response["Retry-After"] = str(int(wait) + 1)
             header = getattr(error, "auth_header", None)
             if header:
                 response["WWW-Authenticate"] = header

@@ -1,6 +1,6 @@
 """Questions about many agents, versions, keys and changes."""
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
@@ -9,13 +9,10 @@ from accounts.acting import Actor
 from accounts.history import GovernedQuerySet
 from accounts.models import Membership
 
-if TYPE_CHECKING:
-    from harness.models import Agent
-
 __all__ = ["AgentQuerySet", "OfAgentQuerySet", "PlainOfAgentQuerySet", "within"]
 
 
-class AgentQuerySet(GovernedQuerySet["Agent"]):
+class AgentQuerySet(GovernedQuerySet[Any]):
     def visible_to(self, actor: Actor) -> Self:
         """Return the agents of the actor's teams, the single agents they were let in to, or a key's own agent."""
         if actor.is_machine:

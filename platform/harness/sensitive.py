@@ -72,7 +72,7 @@ def _is_personal_address(address: str) -> bool:
 def _is_card(text: str) -> bool:
     """Luhn's checksum (ISO/IEC 7812-1 annex B) over 13 to 19 digits."""
     digits = [int(character) for character in text if character.isdigit()]
-    if not 13 <= len(digits) <= 19 or len(set(digits)) == 1:  # noqa: PLR2004 - lengths of ISO/IEC 7812-1
+    if not 13 <= len(digits) <= 19 or len(set(digits)) == 1:
         return False
     doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
     return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
@@ -81,7 +81,7 @@ def _is_card(text: str) -> bool:
 def _is_iban(text: str) -> bool:
     """The mod-97 checksum of ISO 13616."""
     compact = re.sub(r"\s", "", text).upper()
-    if not 15 <= len(compact) <= 34:  # noqa: PLR2004 - lengths of ISO 13616
+    if not 15 <= len(compact) <= 34:
         return False
     return int("".join(str(int(character, 36)) for character in compact[4:] + compact[:4])) % 97 == 1
 

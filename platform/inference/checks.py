@@ -4,7 +4,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core import checks
+from django.core.checks import CheckMessage, Error, register
 
 from inference.configuration import Configuration
 
@@ -48,7 +49,7 @@ def _endpoint_messages(configuration: Configuration) -> list[CheckMessage]:
         )
     if settings.IS_PRODUCTION and configuration.api_key and parts.scheme == "http" and not _is_local(parts.hostname):
         found.append(
-            Warning(
+            checks.Warning(
                 "INFERENCE_API_KEY and the text of episodes travel unencrypted to INFERENCE_ENDPOINT.",
                 hint="Use an https endpoint.",
                 id="inference.W002",
@@ -73,7 +74,7 @@ def _price_messages(configuration: Configuration) -> list[CheckMessage]:
     ]
     if configuration.is_configured() and configuration.daily_budget_usd is None:
         found.append(
-            Warning(
+            checks.Warning(
                 "Nothing limits what a day of model calls may cost.",
                 hint="Set INFERENCE_DAILY_BUDGET_USD.",
                 id="inference.W001",

@@ -156,7 +156,7 @@ class Inference:
             model=call.model, messages=cast("Any", list(messages)), extra_body={**call.parameters, **shape}
         )
         # The library hands on whatever came with status 200, a proxy's page of HTML included.
-        if not isinstance(reply, ChatCompletion) or not reply.choices or not reply.choices[0].message:
+        if not isinstance(reply, ChatCompletion) or not reply.choices or reply.choices[0].message is None:
             raise UnreadableReplyError
         return reply
 
@@ -189,7 +189,7 @@ class Inference:
 
 
 @lru_cache(maxsize=4)
-def _connection(endpoint: str, api_key: str, timeout_s: float, pid: int) -> openai.OpenAI:  # noqa: ARG001 - pid is the key
+def _connection(endpoint: str, api_key: str, timeout_s: float, pid: int) -> openai.OpenAI:
     """Return this process's connections to an endpoint; a forked child must not share its parent's sockets."""
     # Retries are ours, so that each request has its ledger row. Endpoints without keys still need some header.
     return openai.OpenAI(base_url=endpoint, api_key=api_key or "none", timeout=timeout_s, max_retries=0)

@@ -11,7 +11,7 @@ from jobs.schedule import run_scheduled
 __all__: list[str] = []
 
 # RQ's cron enqueues with pickle whatever the queue is configured for; our workers read JSON only.
-cron.Queue = partial(Queue, serializer=JSONSerializer)  # type: ignore[misc, assignment]  # a class by another name
+setattr(cron, "Queue", partial(Queue, serializer=JSONSerializer))  # noqa: B010  # the module does not export it
 
 for _name, _interval_s in settings.SCHEDULE:
     cron.register(

@@ -7,7 +7,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from jobs.models import Task
-from jobs.queue import MAX_ATTEMPTS, ring
+from jobs.tasks import MAX_ATTEMPTS, ring
 
 __all__ = ["forget_finished", "reconcile"]
 
@@ -31,7 +31,7 @@ def reconcile(limit: int = 500) -> int:
         touched += 1
         # Once a minute under another name, in case a worker died between taking the ring and claiming the task.
         minutes = int((timezone.now() - task.available_at).total_seconds() // 60)
-        ring(task.pk, task.queue, task.attempts, import_string(task.name).timeout_s, again=minutes)
+        ring(task.pk, import_string(task.name), task.attempts, again=minutes)
     return touched
 
 

@@ -12,6 +12,7 @@ from accounts.access import Scope, require
 from accounts.acting import Actor, acting
 from accounts.history import GovernedHistory
 from accounts.ids import uuid7
+from accounts.models import User
 from accounts.roles import Permission
 from audit.record import record
 from audit.transitions import Edge, Stateful
@@ -161,8 +162,8 @@ class Proposal(Stateful):
         return digest_of(
             {
                 "candidate": self.candidate_digest, "claim": self.claim, "rationale": self.rationale,
-                "target_intents": self.target_intents, "base": self.base.digest,
-                "evidence": sorted(str(pk) for pk in self.evidence.values_list("episode_id", flat=True)),
+                "target_intents": list(self.target_intents), "base": self.base.digest,
+                "evidence": [*sorted(str(pk) for pk in self.evidence.values_list("episode_id", flat=True))],
             }
         )  # fmt: skip
 
@@ -306,5 +307,5 @@ class Proposal(Stateful):
             self.revision += 1
             with acting(by, reason=reason):
                 self.save(update_fields=[*fields, "revision"])
-                self.authors.get_or_create(user_id=by.user_id)
+                self.authors.get_or_create(user=User.objects.get(pk=by.user_id))
                 record("proposal.amend", self, digest=self.candidate_digest, team_id=self.agent.team_id)

@@ -8,7 +8,7 @@ from releases.models import GuardTick, Release, ReleaseApproval
 from releases.planning import foreseen
 
 __all__ = [
-    "ApproveRequest", "ReasonRequest", "ReleaseCreate", "ReleaseDetail", "ReleaseRow", "TickDetail", "UserStateDetail",
+    "ApproveRequest", "ReleaseCreate", "ReleaseDetail", "ReleaseRow", "TickDetail", "UserStateDetail",
     "UserStateWrite",
 ]  # fmt: skip
 
@@ -26,12 +26,6 @@ class ReleaseCreate(serializers.Serializer[Any]):
 class ApproveRequest(serializers.Serializer[Any]):
     reason = serializers.CharField(max_length=4_000)
     plan_digest = serializers.CharField(max_length=64)
-
-
-class ReasonRequest(serializers.Serializer[Any]):
-    """Why: what acts without approval is looked at afterwards."""
-
-    reason = serializers.CharField(max_length=4_000)
 
 
 class ApprovalDetail(serializers.ModelSerializer[ReleaseApproval]):

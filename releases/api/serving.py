@@ -120,7 +120,7 @@ class BundleView(APIView):
     def get(self, request: Request, digest: str) -> HttpResponse:
         """Return the version's bytes; they never change under this address."""
         key = cast("ApiKey", request.auth)
-        assert key.agent_id is not None  # noqa: S101  # the permission demands an agent's key
+        assert key.agent_id is not None  # the permission demands an agent's key
         body = bundle(frozenset({key.agent_id}), digest)
         if body is None:
             raise NotFound("This agent has no version with that digest.")

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from harness.api.serializers import ReasonRequest
 from harness.api.verbs import StatefulViewSet, with_verbs
 from harness.authentication import actor_of
 from harness.models import Agent
@@ -17,7 +18,6 @@ from proposals.models import Proposal
 from releases.admission import lift_throttle
 from releases.api.serializers import (
     ApproveRequest,
-    ReasonRequest,
     ReleaseCreate,
     ReleaseDetail,
     ReleaseRow,

@@ -244,7 +244,7 @@ class Guard:
 
     def _calm(self, needed: int) -> str:
         bounds = self.bounds
-        assert bounds is not None  # noqa: S101 - an invariant: without bounds the guard holds
+        assert bounds is not None
         more = f"; about {needed} more users for this step" if needed else ""
         return (
             f"No harm seen after {self.observed} episodes: {_points(bounds.difference)} within stages "

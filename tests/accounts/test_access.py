@@ -1,7 +1,7 @@
 import pytest
 
-from accounts.acting import MACHINE, NOBODY, Actor, acting, current
 from accounts.access import Scope, can, require
+from accounts.acting import MACHINE, NOBODY, Actor, acting, current
 from accounts.exceptions import DomainError, HistoryBypassError, NotPermittedError
 from accounts.models import Membership, Team, User
 from accounts.roles import ROLES, Permission, Role

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from io import StringIO
+from itertools import pairwise
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -39,7 +40,7 @@ def test_seal__events__get_gap_free_numbers_and_linked_hashes(chain):
 
     assert [seal.seq for seal in seals] == list(range(1, 13))
     assert seals[0].previous_hash == GENESIS
-    assert all(later.previous_hash == earlier.hash for earlier, later in zip(seals, seals[1:], strict=False))
+    assert all(later.previous_hash == earlier.hash for earlier, later in pairwise(seals))
     assert all(link(seal.previous_hash, seal.event.as_sealed()) == seal.hash for seal in seals)
     assert list(verify_chain()) == []
 

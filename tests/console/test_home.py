@@ -6,7 +6,7 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from accounts.models import User
-from console.site import environment_badge, navigation
+from console.navigation import environment_badge, navigation
 from harness.models import Agent
 from tests.console.world import build_world
 

@@ -67,10 +67,10 @@ def test_version__changed_in_the_database__is_refused_by_it(agent, change):
 
 @pytest.mark.parametrize("statement", ["DELETE FROM harness_harnessversion", "TRUNCATE harness_harnessversion CASCADE"])
 def test_version__deleted_in_the_database__is_refused_by_it(agent, statement):
-    with connection_allows_nothing(), pytest.raises(DatabaseError, match="refused"), transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # what is still to be checked would refuse TRUNCATE first
-            cursor.execute(statement)
+    refused = pytest.raises(DatabaseError, match="refused")
+    with connection_allows_nothing(), refused, transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # what is still to be checked would refuse TRUNCATE first
+        cursor.execute(statement)
 
 
 def test_version__digest_not_of_body__is_refused_by_the_database(agent):

@@ -14,8 +14,7 @@ from harness.models import HarnessVersion
 from proposals.drafting import Quote, Sketch, draft, edit_of_layer, laws_broken
 from proposals.exceptions import BaseMovedError, EvidenceMissingError, NotJudgedError, ProposalRefusedError
 from proposals.models import Proposal
-from proposals.queue import return_to_queue
-
+from proposals.requeueing import return_to_queue
 
 SKETCH = Sketch(title="Remember", claim="fixes", patch=[], rationale="it forgets", evidence=[])
 

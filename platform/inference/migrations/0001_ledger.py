@@ -46,7 +46,7 @@ class Migration(migrations.Migration):
                         help_text="The endpoint reported no usage; tokens are counted as four characters each.",
                     ),
                 ),
-                ("cost_usd", models.DecimalField(decimal_places=9, default=Decimal("0"), max_digits=16)),
+                ("cost_usd", models.DecimalField(decimal_places=9, default=Decimal(0), max_digits=16)),
                 ("latency_ms", models.PositiveIntegerField(default=0)),
                 (
                     "outcome",

@@ -100,8 +100,8 @@ class _Reader:
         covered = CorrectedEpisode.objects.filter(correction__agent=self.agent).count()
         yield "corrections_used.episodes", used["episodes"], covered
         yield "subjects", report["subjects"], len(set(self.agent.conversations.values_list("subject", flat=True)))
-        stable = HarnessVersion.objects.get(pk=self.agent.stable_id)
-        yield "passes[-1].digest", passes[-1]["digest"], stable.digest
+        stable = HarnessVersion.objects.filter(pk=self.agent.stable_id or "").first()
+        yield "passes[-1].digest", passes[-1]["digest"], stable.digest if stable else None
 
     def _passes(self, passes: list[dict[str, Any]]) -> Iterator[Difference]:
         at = CurationTrial.objects.filter(case__benchmark=self.meter, digest=passes[0]["digest"]).aggregate(

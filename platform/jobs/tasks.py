@@ -35,6 +35,7 @@ class Job:
     function: Callable[..., None]
     queue: str
     timeout_s: int
+    is_urgent: bool = False
 
     @property
     def name(self) -> str:
@@ -44,11 +45,16 @@ class Job:
         self.function(*arguments)
 
 
-def job(*, queue: str = "default", timeout_s: int = 300) -> Callable[[Callable[..., None]], Job]:
-    """Declare a job. Its arguments are ids and plain JSON; its docstring says why a repeat is harmless."""
+def job(
+    *, queue: str = "default", timeout_s: int = 300, is_urgent: bool = False
+) -> Callable[[Callable[..., None]], Job]:
+    """Declare a job. Its arguments are ids and plain JSON; its docstring says why a repeat is harmless.
+
+    An urgent job is rung at the front of its queue.
+    """
 
     def declare(function: Callable[..., None]) -> Job:
-        return Job(function=function, queue=queue, timeout_s=timeout_s)
+        return Job(function=function, queue=queue, timeout_s=timeout_s, is_urgent=is_urgent)
 
     return declare
 
@@ -71,19 +77,20 @@ def enqueue(what: Job, *arguments: Any, key: str = "") -> None:
         request_id=now.request_id,
     )
     created = Task.objects.bulk_create([task], ignore_conflicts=True)
-    transaction.on_commit(partial(ring, created[0].pk, what.queue, 0, what.timeout_s), robust=True)
+    transaction.on_commit(partial(ring, created[0].pk, what, 0), robust=True)
 
 
-def ring(task_id: UUID, queue: str, attempt: int, timeout_s: int, *, again: int = 0) -> None:
+def ring(task_id: UUID, what: Job, attempt: int, *, again: int = 0) -> None:
     """Tell a worker that a task waits. Never raises: the row is the truth, the reconciler repeats lost rings."""
     try:
-        django_rq.get_queue(queue, commit_mode="auto").enqueue(
-            "jobs.queue.run_task",
+        django_rq.get_queue(what.queue, commit_mode="auto").enqueue(
+            "jobs.tasks.run_task",
             str(task_id),
             # The id makes ringing twice one ring: a busy queue is not flooded by the reconciler.
             job_id=f"task-{task_id}-{attempt}-{again}",
             unique=True,
-            job_timeout=timeout_s + 10,
+            at_front=what.is_urgent,
+            job_timeout=what.timeout_s + 10,
             result_ttl=0,
             failure_ttl=10,
         )
@@ -139,7 +146,7 @@ def _after_crash(task: Task, error: Exception) -> None:
 def _ring_next(task: Task) -> None:
     waiting = Task.objects.due().filter(name=task.name, key=task.key).first()
     if waiting:
-        ring(waiting.pk, waiting.queue, waiting.attempts, import_string(waiting.name).timeout_s)
+        ring(waiting.pk, import_string(waiting.name), waiting.attempts)
 
 
 @contextmanager

@@ -9,11 +9,11 @@ from rq.serializers import JSONSerializer
 
 from accounts.acting import acting, current
 from accounts.exceptions import DomainError
-from jobs import queue as jobs_queue
+from jobs import tasks as jobs_tasks
 from jobs.models import Beat, Task
-from jobs.queue import MAX_ATTEMPTS, enqueue, job, run_task
 from jobs.reconciler import forget_finished, reconcile
 from jobs.schedule import beat_age_s, run_scheduled
+from jobs.tasks import MAX_ATTEMPTS, enqueue, job, run_task
 
 SEEN = []
 
@@ -154,7 +154,7 @@ def test_claim__two_workers_at_once__one_wins():
     won = []
 
     def take():
-        won.append(jobs_queue._claim(Task.objects.get(pk=task_id)))
+        won.append(jobs_tasks._claim(Task.objects.get(pk=task_id)))
         connection.close()
 
     threads = [threading.Thread(target=take) for _ in range(4)]
@@ -186,20 +186,20 @@ def tick():
 
 @pytest.mark.django_db(transaction=True)
 def test_run_scheduled__rung_twice_within_its_interval__runs_once(settings):
-    settings.SCHEDULE = [("tests.jobs.test_queue.tick", 60)]
+    settings.SCHEDULE = [("tests.jobs.test_tasks.tick", 60)]
     TICKS.clear()
 
-    run_scheduled("tests.jobs.test_queue.tick")
-    run_scheduled("tests.jobs.test_queue.tick")
+    run_scheduled("tests.jobs.test_tasks.tick")
+    run_scheduled("tests.jobs.test_tasks.tick")
 
     assert len(TICKS) == 1
-    assert beat_age_s("tests.jobs.test_queue.tick") < 30
+    assert beat_age_s("tests.jobs.test_tasks.tick") < 30
 
 
 @pytest.mark.django_db(transaction=True)
 def test_run_scheduled__crash__is_remembered_and_does_not_stop_the_clock(settings):
-    settings.SCHEDULE = [("tests.jobs.test_queue.crash", 60)]
+    settings.SCHEDULE = [("tests.jobs.test_tasks.crash", 60)]
 
-    run_scheduled("tests.jobs.test_queue.crash")
+    run_scheduled("tests.jobs.test_tasks.crash")
 
     assert Beat.objects.get().last_error == "RuntimeError: no luck"

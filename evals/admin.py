@@ -50,7 +50,9 @@ class BenchmarkAdmin(GovernedAdmin):
     acts = (Act("activate_drafts", "Activate draft cases", Permission.EDIT_BENCHMARK, _activate_drafts),)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows: QuerySet[Any] = super().get_queryset(request).annotate(active=Count("cases", filter=Q(cases__status="active")))
+        rows: QuerySet[Any] = (
+            super().get_queryset(request).annotate(active=Count("cases", filter=Q(cases__status="active")))
+        )
         return rows
 
     def write(self, request: HttpRequest, data: dict[str, Any]) -> Benchmark:

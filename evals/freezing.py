@@ -62,7 +62,9 @@ def begin_run(proposal: Proposal, *, by: Actor = MACHINE, reason: str = "") -> R
             policy=agent.policy, gate_policy=policy.as_mapping(), trials=policy.trials, seed=uuid.uuid4().int % 2**31,
         )  # fmt: skip
         run.save(force_insert=True)
-        record("run.create", run, digest=run.candidate.digest, team_id=agent.team_id, facts={"proposal": str(proposal.pk)})
+        record(
+            "run.create", run, digest=run.candidate.digest, team_id=agent.team_id, facts={"proposal": str(proposal.pk)}
+        )
     _freeze(run, benchmark.cases.active().in_split(split="verify"), targets_of(proposal))
     return run
 
@@ -73,10 +75,18 @@ def _freeze(run: Run, cases: Any, targets: frozenset[str]) -> int:
     stable = curated(run.baseline.digest, run.benchmark)
     rows = [
         RunCase(
-            run=run, case=case, split=case.split, intent_slug=case.intent.slug if case.intent else "",
-            is_target=bool(case.intent and case.intent.slug in targets), is_protected=case.pk in stable,
-            messages=case.messages, user_state=case.user_state, expectations=case.expectations,
-            weight=case.weight, cluster=case.cluster, kind=case.kind,
+            run=run,
+            case=case,
+            split=case.split,
+            intent_slug=case.intent.slug if case.intent else "",
+            is_target=bool(case.intent and case.intent.slug in targets),
+            is_protected=case.pk in stable,
+            messages=case.messages,
+            user_state=case.user_state,
+            expectations=case.expectations,
+            weight=case.weight,
+            cluster=case.cluster,
+            kind=case.kind,
         )
         for case in cases.select_related("intent").order_by("pk")
         if case.pk not in already
@@ -115,7 +125,9 @@ def freeze_holdout(run: Run, policy: GatePolicy) -> int:
     with acting(MACHINE, reason=f"look at the hold-out for {run.proposal}"):
         benchmark.holdout_looks += 1
         benchmark.save(update_fields=["holdout_looks"])
-        record("benchmark.holdout_look", benchmark, team_id=run.agent.team_id, facts={"run": str(run.pk), "cases": frozen})
+        record(
+            "benchmark.holdout_look", benchmark, team_id=run.agent.team_id, facts={"run": str(run.pk), "cases": frozen}
+        )
     return frozen
 
 

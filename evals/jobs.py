@@ -19,8 +19,12 @@ __all__ = ["play_run", "validate_next", "validate_next_of"]
 
 def validate_next() -> None:
     """Ask for the next validation at every agent where a proposal waits and the slot is free."""
-    waiting = Proposal.objects.awaiting_validation().filter(agent__frozen_at__isnull=True, base_id=F("agent__stable_id"))
-    for agent_id in waiting.exclude(agent_id__in=_about_to_move()).order_by().values_list("agent_id", flat=True).distinct():
+    waiting = Proposal.objects.awaiting_validation().filter(
+        agent__frozen_at__isnull=True, base_id=F("agent__stable_id")
+    )
+    for agent_id in (
+        waiting.exclude(agent_id__in=_about_to_move()).order_by().values_list("agent_id", flat=True).distinct()
+    ):
         enqueue(validate_next_of, str(agent_id), key=str(agent_id))
 
 

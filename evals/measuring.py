@@ -19,7 +19,11 @@ ATTEMPTS = 3
 
 
 def measure(
-    benchmark: Benchmark, document: Mapping[str, Any], runner: Runner, *, on_progress: Callable[[int], None] = lambda _: None
+    benchmark: Benchmark,
+    document: Mapping[str, Any],
+    runner: Runner,
+    *,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> dict[str, bool]:
     """Play every active case once on `document` and return what passed, by case name.
 
@@ -29,7 +33,9 @@ def measure(
     if benchmark.is_active:
         raise DomainError(f"{benchmark} judges proposals; measure on a benchmark that does not.")
     digest = digest_of(dict(document))
-    known = set(CurationTrial.objects.filter(case__benchmark=benchmark, digest=digest).values_list("case_id", flat=True))
+    known = set(
+        CurationTrial.objects.filter(case__benchmark=benchmark, digest=digest).values_list("case_id", flat=True)
+    )
     missing = [case for case in benchmark.cases.active().order_by("pk") if case.pk not in known]
     for batch in itertools.batched(missing, BATCH):
         with ThreadPoolExecutor(CONCURRENCY) as pool:

@@ -33,7 +33,12 @@ class Runner(Protocol):
     """Plays one turn of a document. Never with live tools: recorded or scripted results only."""
 
     def play(
-        self, document: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], *, user_state: Mapping[str, Any], seed: int
+        self,
+        document: Mapping[str, Any],
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        user_state: Mapping[str, Any],
+        seed: int,
     ) -> Played:
         """Return what came of it; raise `InfrastructureError` when nothing can be said."""
 
@@ -59,7 +64,12 @@ class HttpRunner:
         self._client.close()
 
     def play(
-        self, document: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], *, user_state: Mapping[str, Any], seed: int
+        self,
+        document: Mapping[str, Any],
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        user_state: Mapping[str, Any],
+        seed: int,
     ) -> Played:
         body = {
             "harness": document,

@@ -44,9 +44,7 @@ def score(expectations: Mapping[str, Any], output: Mapping[str, Any], steps: Seq
     validate_expectations(expectations)
     if expectations.get("accepts_handoff") and output.get("handoff"):
         return Scored(FULL, passed=True, rationale="handed off, which this case accepts")
-    parts = [
-        scorer(expectations[name], output, steps) for name, scorer in SCORERS.items() if name in expectations
-    ]
+    parts = [scorer(expectations[name], output, steps) for name, scorer in SCORERS.items() if name in expectations]
     share = sum(part.share for part in parts) / len(parts)
     return Scored(
         score=round(FULL * share),
@@ -82,7 +80,9 @@ def _excludes(forbidden: Sequence[str], output: Mapping[str, Any], steps: Sequen
     return _Part(0.0 if found else 1.0, ", ".join(found) or "says nothing forbidden", violations=found)
 
 
-def _handoff(wanted: bool, output: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> _Part:  # the case's own value
+def _handoff(
+    wanted: bool, output: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]
+) -> _Part:  # the case's own value
     happened = bool(output.get("handoff"))
     return _Part(float(happened == wanted), f"hand-off {'happened' if happened else 'did not happen'}")
 
@@ -104,7 +104,9 @@ def _normal_arguments(arguments: Any) -> dict[str, str]:
 
 def _cites(wanted: Sequence[str], output: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> _Part:
     missing = sorted(set(wanted) - set(output.get("sources", [])))
-    return _Part(1 - len(missing) / len(wanted) if wanted else 1.0, f"does not cite {missing!r}" if missing else "cites")
+    return _Part(
+        1 - len(missing) / len(wanted) if wanted else 1.0, f"does not cite {missing!r}" if missing else "cites"
+    )
 
 
 type _Scorer = Callable[[Any, Mapping[str, Any], Sequence[Mapping[str, Any]]], _Part]

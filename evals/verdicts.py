@@ -93,7 +93,9 @@ def traffic_of(agent: Agent, rows: Iterable[RunCase]) -> list[TrafficShare]:
         intents = sorted({row.intent_slug for row in rows if row.intent_slug})
         return [TrafficShare(intent, 1 / len(intents)) for intent in intents]
     return [
-        TrafficShare(row["intent__slug"], row["number"] / total, "emerging" if row["intent__state"] == "emerging" else "live")
+        TrafficShare(
+            row["intent__slug"], row["number"] / total, "emerging" if row["intent__state"] == "emerging" else "live"
+        )
         for row in counts
         if row["intent__state"] != "retired"
     ]

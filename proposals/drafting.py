@@ -118,7 +118,9 @@ def laws_broken(proposal: Proposal) -> list[Refusal]:
     )  # fmt: skip
     found += _evidence_refusals(proposal)
     if proposal.base_id != proposal.agent.stable_id:
-        found.append(Refusal("base_moved", f"It is based on {proposal.base}; {proposal.agent.stable} is stable. Rebase it."))
+        found.append(
+            Refusal("base_moved", f"It is based on {proposal.base}; {proposal.agent.stable} is stable. Rebase it.")
+        )
     attempts = Proposal.objects.filter(pattern=proposal.pattern, retry_of__isnull=False).count()
     if proposal.pattern_id and proposal.retry_of_id and attempts > MAX_RETRIES:
         found.append(Refusal("too_many_retries", f"{attempts} retries on this pattern; {MAX_RETRIES} are allowed."))
@@ -176,7 +178,9 @@ AMENDABLE = ("title", "claim", "rationale", "patch", "target_intents", "predicte
 def amended(proposal: Proposal, changes: dict[str, Any]) -> dict[str, Any]:
     """Return the fields an amendment sets; only drafts are amended, so that nothing judged ever changes."""
     if proposal.status != Proposal.Status.DRAFT:
-        raise ProposalRefusedError(f"{proposal} is {proposal.status!r}: only drafts are amended. Withdraw it and draft anew.")
+        raise ProposalRefusedError(
+            f"{proposal} is {proposal.status!r}: only drafts are amended. Withdraw it and draft anew."
+        )
     unknown = sorted(set(changes) - set(AMENDABLE))
     if unknown:
         raise ProposalRefusedError(f"An amendment cannot set {unknown!r}; it can set {', '.join(AMENDABLE)}.")

@@ -29,7 +29,10 @@ for _queue in settings.RQ_QUEUES.values():
     _queue["URL"] = settings.REDIS_URL
 
 DOCUMENT = {
-    "prompt": {"system": "You are the support desk of a shop.", "rules": {"polite": {"position": 10, "text": "Be kind."}}},
+    "prompt": {
+        "system": "You are the support desk of a shop.",
+        "rules": {"polite": {"position": 10, "text": "Be kind."}},
+    },
     "tools": {
         "lookup_order": {
             "description": "Look an order up.",

@@ -1,5 +1,6 @@
 """Every state machine of the platform with a row to move: what the generated test walks."""
 
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ from episodes.models import Pattern
 from evals.models import Case, Run
 from harness.models import Agent, Change
 from proposals.models import Proposal
-from releases.models import Release
+from releases.models import Release, ReleaseApproval
 from tests.console.world import build_world, make_proposal
 
 __all__ = ["ENDPOINTS", "MACHINES", "Stage", "arguments_for", "holder_of", "put"]
@@ -22,7 +23,14 @@ MACHINES: tuple[type[Stateful], ...] = tuple(
     sorted((model for model in apps.get_models() if issubclass(model, Stateful)), key=lambda model: model.__name__)
 )
 # Where each machine's verbs live in the API.
-ENDPOINTS = {Case: "cases", Change: "changes", Pattern: "patterns", Proposal: "proposals", Release: "releases", Run: "runs"}
+ENDPOINTS = {
+    Case: "cases",
+    Change: "changes",
+    Pattern: "patterns",
+    Proposal: "proposals",
+    Release: "releases",
+    Run: "runs",
+}
 
 
 class Stage:
@@ -48,6 +56,10 @@ class Stage:
         """Make true what the verb demands beyond the state: approvals, a free slot, a baseline that still is stable."""
         if isinstance(row, Release):
             _prepare_release(row, edge)
+            ReleaseApproval.objects.get_or_create(
+                release=row, approver=self.cast.approver, plan_digest=row.plan_digest,
+                defaults={"version_digest": row.version.digest, "expires_at": timezone.now() + timedelta(days=1)},
+            )  # fmt: skip
         if isinstance(row, Proposal) and edge.verb in {"begin_validation", "submit", "rebase"}:
             Release._base_manager.filter(agent=row.agent).update(status="withdrawn")
         if isinstance(row, Run):
@@ -78,7 +90,9 @@ def put(row: Any, status: str) -> Any:
     if isinstance(row, Run):
         fields |= {"verdict": "pass" if status == "judged" else ""}
     if isinstance(row, Release):
-        weight = {"running": 0.05, "paused": 0.05, "promoting": 0.5, "promoted": 0.95, "inconclusive": 0.5}.get(status, 0.0)
+        weight = {"running": 0.05, "paused": 0.05, "promoting": 0.5, "promoted": 0.95, "inconclusive": 0.5}.get(
+            status, 0.0
+        )
         step = {"promoted": len(row.plan["steps"]), "promoting": len(row.plan["steps"]) - 1}.get(status, 0)
         now = timezone.now()
         fields |= {"weight": weight, "step": step, "started_at": now, "step_started_at": now, "deadline_at": now}

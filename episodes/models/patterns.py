@@ -72,7 +72,9 @@ class Pattern(Stateful):
         ordering = ("-num_subjects", "-id")
         indexes = (models.Index(fields=("agent", "layer", "kind"), name="pattern_place"),)
         constraints = (
-            models.CheckConstraint(condition=Q(last_seen_at__gte=models.F("first_seen_at")), name="pattern_seen_in_order"),
+            models.CheckConstraint(
+                condition=Q(last_seen_at__gte=models.F("first_seen_at")), name="pattern_seen_in_order"
+            ),
         )
 
     def __str__(self) -> str:

@@ -58,7 +58,9 @@ class Conversation(models.Model):
         ordering = ("-id",)
         constraints = (models.UniqueConstraint(fields=("agent", "external_id"), name="conversation_once"),)
         indexes = (
-            models.Index(fields=("agent", "last_at"), condition=Q(settled_at__isnull=True), name="conversation_unsettled"),
+            models.Index(
+                fields=("agent", "last_at"), condition=Q(settled_at__isnull=True), name="conversation_unsettled"
+            ),
             models.Index(fields=("agent", "subject"), name="conversation_subject"),
             models.Index(fields=("agent", "-last_at"), name="conversation_newest"),
             HnswIndex(name="conversation_meaning", fields=("embedding",), opclasses=("vector_cosine_ops",)),
@@ -113,7 +115,9 @@ class Episode(models.Model):
             models.Index(fields=("id",), condition=Q(committed_at__isnull=True), name="episode_uncommitted"),
             models.Index(fields=("conversation", "started_at"), name="episode_of_conversation"),
             models.Index(fields=("agent", "-started_at"), name="episode_newest"),
-            models.Index(fields=("release_ref", "started_at"), condition=Q(release_ref__isnull=False), name="episode_release"),
+            models.Index(
+                fields=("release_ref", "started_at"), condition=Q(release_ref__isnull=False), name="episode_release"
+            ),
         )
 
     def __str__(self) -> str:

@@ -8,7 +8,7 @@ from rest_framework import serializers
 from evals.models import Benchmark, Case, Result, Run
 
 __all__ = [
-    "ActivateRequest", "BenchmarkCreate", "BenchmarkDetail", "CaseCreate", "CaseDetail", "ResultDetail", "RunCreate",
+    "ActivateRequest", "Activated", "Added", "BenchmarkCreate", "BenchmarkDetail", "CaseCreate", "CaseDetail", "ResultDetail", "RunCreate",
     "RunDetail", "RunRow",
 ]  # fmt: skip
 
@@ -62,6 +62,18 @@ class CaseDetail(serializers.ModelSerializer[Case]):
 
 class ActivateRequest(serializers.Serializer[Any]):
     reason = serializers.CharField(required=False, allow_blank=True, default="", max_length=4_000)
+
+
+class Added(serializers.Serializer[Any]):
+    """How many cases were added."""
+
+    added = serializers.IntegerField()
+
+
+class Activated(serializers.Serializer[Any]):
+    """How many cases were activated."""
+
+    activated = serializers.IntegerField()
 
 
 class RunCreate(serializers.Serializer[Any]):

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import extend_schema
-from rest_framework import mixins, serializers, status
+from rest_framework import mixins, status
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -12,7 +12,9 @@ from rest_framework.response import Response
 from accounts.access import require
 from accounts.roles import Permission
 from evals.api.serializers import (
+    Activated,
     ActivateRequest,
+    Added,
     BenchmarkCreate,
     BenchmarkDetail,
     CaseCreate,
@@ -52,7 +54,7 @@ class BenchmarkViewSet(mixins.CreateModelMixin, GovernedViewSet):
         )
         return Response(BenchmarkDetail(made).data, status=status.HTTP_201_CREATED)
 
-    @extend_schema(request=CaseCreate(many=True), responses={201: serializers.DictField})
+    @extend_schema(request=CaseCreate(many=True), responses={201: Added})
     @action(detail=True, methods=["post"], url_path="cases")
     def add(self, request: Request, pk: str | None = None) -> Response:
         """Add cases as drafts; all of them or none."""
@@ -61,7 +63,7 @@ class BenchmarkViewSet(mixins.CreateModelMixin, GovernedViewSet):
         added = add_cases(self.get_object(), body.validated_data, by=actor_of(request))
         return Response({"added": len(added)}, status=status.HTTP_201_CREATED)
 
-    @extend_schema(request=ActivateRequest, responses=serializers.DictField)
+    @extend_schema(request=ActivateRequest, responses=Activated)
     @action(detail=True, methods=["post"])
     def activate(self, request: Request, pk: str | None = None) -> Response:
         """Activate every draft case."""
@@ -93,7 +95,11 @@ class RunViewSet(mixins.CreateModelMixin, StatefulViewSet):
 
     def get_queryset(self) -> Any:
         rows = super().get_queryset().select_related("agent")
-        wanted = {name: self.request.query_params[name] for name in ("status", "proposal") if name in self.request.query_params}
+        wanted = {
+            name: self.request.query_params[name]
+            for name in ("status", "proposal")
+            if name in self.request.query_params
+        }
         return rows.filter(**wanted)
 
     @extend_schema(request=RunCreate, responses={201: RunDetail})

@@ -66,7 +66,12 @@ class Case(Stateful):
     AGENT_PATH: ClassVar[str] = "benchmark__agent"
     EDGES: ClassVar[tuple[Edge, ...]] = (
         Edge(
-            "activate", frozenset({Status.DRAFT}), Status.ACTIVE, Permission.EDIT_BENCHMARK, "Activate", needs_reason=False
+            "activate",
+            frozenset({Status.DRAFT}),
+            Status.ACTIVE,
+            Permission.EDIT_BENCHMARK,
+            "Activate",
+            needs_reason=False,
         ),
         Edge("retire", frozenset({Status.DRAFT, Status.ACTIVE}), Status.RETIRED, Permission.EDIT_BENCHMARK, "Retire"),
     )
@@ -79,7 +84,9 @@ class Case(Stateful):
     intent = models.ForeignKey(Intent, on_delete=models.PROTECT, null=True, blank=True, related_name="cases")
     cluster = models.CharField(max_length=160, help_text="The coarsest known of template, source conversation, user.")
     weight = models.FloatField(default=1.0)
-    source = models.CharField(max_length=160, blank=True, help_text="Where it comes from: an episode, a person, a file.")
+    source = models.CharField(
+        max_length=160, blank=True, help_text="Where it comes from: an episode, a person, a file."
+    )
     messages = models.JSONField(help_text="The conversation up to the turn that is judged.")
     user_state = models.JSONField(default=dict, blank=True)
     expectations = models.JSONField(help_text='What must hold of the reply, e.g. {"contains": ["30 days"]}.')

@@ -38,7 +38,14 @@ class Run(Stateful):
     EDGES: ClassVar[tuple[Edge, ...]] = (
         Edge("start", frozenset({Status.QUEUED}), Status.RUNNING, None, "Start", by_machine=True, needs_reason=False),
         Edge("judge", frozenset({Status.RUNNING}), Status.JUDGED, None, "Judge", by_machine=True),
-        Edge("cancel", frozenset({Status.QUEUED, Status.RUNNING}), Status.CANCELED, Permission.START_RUN, "Cancel", danger=True),
+        Edge(
+            "cancel",
+            frozenset({Status.QUEUED, Status.RUNNING}),
+            Status.CANCELED,
+            Permission.START_RUN,
+            "Cancel",
+            danger=True,
+        ),
         Edge("fail", frozenset({Status.QUEUED, Status.RUNNING}), Status.FAILED, None, "Give up on", by_machine=True),
     )
 
@@ -84,10 +91,10 @@ class Run(Stateful):
     def start(self, *, by: Actor, reason: str = "") -> None:
         self._move("start", by=by, reason=reason, started_at=True)
 
-    def judge(self, *, verdict: str, reading: dict[str, Any], by: Actor) -> None:
+    def judge(self, *, verdict: str, reading: dict[str, Any], by: Actor, reason: str = "") -> None:
         """Store what the gate read; every number stays with it."""
         self._move(
-            "judge", by=by, reason=str(reading.get("sentence") or verdict), facts={"verdict": verdict},
+            "judge", by=by, reason=reason or str(reading.get("sentence") or verdict), facts={"verdict": verdict},
             verdict=verdict, reading=reading, finished_at=True,
         )  # fmt: skip
 

@@ -27,7 +27,9 @@ def can(actor: Actor, permission: Permission, scope: Scope) -> bool:
         return False
     if actor.scopes is not None and permission.value not in actor.scopes:
         return False
-    where = Q(agent_id__isnull=True) if scope.agent_id is None else Q(agent_id__isnull=True) | Q(agent_id=scope.agent_id)
+    where = (
+        Q(agent_id__isnull=True) if scope.agent_id is None else Q(agent_id__isnull=True) | Q(agent_id=scope.agent_id)
+    )
     return Membership.objects.of(actor).granting(permission).filter(where, team_id=scope.team_id).exists()
 
 

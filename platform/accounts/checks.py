@@ -12,7 +12,9 @@ __all__ = ["simulated_accounts_are_refused_in_production"]
 
 
 @register(Tags.database, deploy=True)
-def simulated_accounts_are_refused_in_production(app_configs: Any, databases: Any = None, **_: Any) -> list[CheckMessage]:
+def simulated_accounts_are_refused_in_production(
+    app_configs: Any, databases: Any = None, **_: Any
+) -> list[CheckMessage]:
     """accounts.E001: production settings refuse accounts marked `is_simulated`."""
     if not databases or not settings.IS_PRODUCTION:
         return []

@@ -33,7 +33,9 @@ class User(AbstractUser):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     is_simulated = models.BooleanField(
-        default=False, editable=False, help_text="A scripted person of a demonstration; production refuses such accounts."
+        default=False,
+        editable=False,
+        help_text="A scripted person of a demonstration; production refuses such accounts.",
     )
 
     objects: ClassVar[PersonManager] = PersonManager()

@@ -85,11 +85,20 @@ class Stateful(models.Model):
                 raise NotPermittedError(f"The machine may not {act}: machines stop, people promote.")
             return
         if edge.permission is None:
-            raise NotPermittedError(f"Nobody may {act} by hand: only the machine makes this move, from what it measured.")
+            raise NotPermittedError(
+                f"Nobody may {act} by hand: only the machine makes this move, from what it measured."
+            )
         require(by, edge.permission, self.access_scope(), act=act)
 
     def _move(
-        self, verb: str, *, by: Actor, reason: str, facts: dict[str, Any] | None = None, digest: str | None = None, **changes: Any
+        self,
+        verb: str,
+        *,
+        by: Actor,
+        reason: str,
+        facts: dict[str, Any] | None = None,
+        digest: str | None = None,
+        **changes: Any,
     ) -> None:
         """Walk the edge `verb`: check state, permission and reason, save, and write the event, all in one transaction.
 
@@ -105,7 +114,9 @@ class Stateful(models.Model):
                 )
             self._authorize(edge, by)
             if edge.needs_reason and not reason.strip():
-                raise ReasonMissingError(f"Say why you {edge.label.lower()} {self._meta.verbose_name} {self}: the record needs it.")
+                raise ReasonMissingError(
+                    f"Say why you {edge.label.lower()} {self._meta.verbose_name} {self}: the record needs it."
+                )
             before = self.status
             now = timezone.now()
             for field, value in changes.items():

@@ -185,6 +185,26 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": r"/api/v1",
+    # Choice fields of different rows share names; without these the schema would number them.
+    "ENUM_NAME_OVERRIDES": {
+        "CaseKind": "evals.models.Case.Kind",
+        "CaseStatus": "evals.models.Case.Status",
+        "ChangeKind": "harness.models.Change.Kind",
+        "ChangeStatus": "harness.models.Change.Status",
+        "CritiqueSource": "episodes.models.Critique.Source",
+        "FlagReason": "episodes.models.Flag.Reason",
+        "KeyKind": "harness.models.ApiKey.Kind",
+        "Layer": "episodes.models.judgments.Layer",
+        "OutcomeSource": "episodes.models.Outcome.Source",
+        "PatternStatus": "episodes.models.Pattern.Status",
+        "ProposalStatus": "proposals.models.Proposal.Status",
+        "ReleaseStatus": "releases.models.Release.Status",
+        "RunStatus": "evals.models.Run.Status",
+        "SignalKind": "episodes.models.Signal.Kind",
+        "StepKind": "episodes.models.Step.Kind",
+        "Split": "episodes.models.records.Split",
+        "Verdict": "evals.models.Run.Verdict",
+    },
 }
 
 # Pages

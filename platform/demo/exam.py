@@ -18,7 +18,11 @@ def intent_of(scenario: Scenario, intent: str) -> dict[str, Any]:
     The platform makes the slug from the name.
     """
     answer = scenario.answers[intent]
-    examples = [utterance.text.replace("{order}", "my order") for utterance in scenario.pool("dev") if utterance.intent == intent]
+    examples = [
+        utterance.text.replace("{order}", "my order")
+        for utterance in scenario.pool("dev")
+        if utterance.intent == intent
+    ]
     return {
         "agent": scenario.agent_slug,
         "name": _name(intent),

@@ -62,9 +62,13 @@ class Demonstration:
         """Put the policy in force by two people, define intents, and write the exam and the meter."""
         engineer = self.staff["engineer"]
         with self._timed("prepare"):
-            for kind, document in (("policy", demo_limits(gate_off=self.ablate == "gate")), ("objective", {"maturity_s": 3})):
+            for kind, document in (
+                ("policy", demo_limits(gate_off=self.ablate == "gate")),
+                ("objective", {"maturity_s": 3}),
+            ):
                 change = engineer.post(
-                    "/changes", {"agent": self.slug, "kind": kind, "document": document, "rationale": "the demonstration's"}
+                    "/changes",
+                    {"agent": self.slug, "kind": kind, "document": document, "rationale": "the demonstration's"},
                 )
                 self.staff["approver"].post(f"/changes/{change['id']}/approve", {"reason": "as printed"})
             for intent in self.scenario.intents:
@@ -75,9 +79,13 @@ class Demonstration:
 
     def _benchmark(self, name: str, pools: list[tuple[str, str]], *, recorded: bool) -> None:
         engineer = self.staff["engineer"]
-        benchmark = engineer.post("/benchmarks", {"agent": self.slug, "name": name, "description": f"pool {pools[0][0]}"})
+        benchmark = engineer.post(
+            "/benchmarks", {"agent": self.slug, "name": name, "description": f"pool {pools[0][0]}"}
+        )
         for pool, split in pools:
-            engineer.post(f"/benchmarks/{benchmark['id']}/cases", cases_of(self.scenario, pool, split=split, recorded=recorded))
+            engineer.post(
+                f"/benchmarks/{benchmark['id']}/cases", cases_of(self.scenario, pool, split=split, recorded=recorded)
+            )
         engineer.post(f"/benchmarks/{benchmark['id']}/activate", {"reason": "written for the demonstration"})
 
     # the loop
@@ -130,7 +138,11 @@ class Demonstration:
 
     def _open_patterns(self) -> list[dict[str, Any]]:
         rows = self.staff["support"].all("/patterns", agent=self.slug)
-        return [row for row in rows if row["status"] in ("new", "escalating", "regressed") and row["num_subjects"] >= MIN_SUBJECTS]
+        return [
+            row
+            for row in rows
+            if row["status"] in ("new", "escalating", "regressed") and row["num_subjects"] >= MIN_SUBJECTS
+        ]
 
     def _correct(self) -> None:
         manner = {"corrections": "none", "shuffle": "shuffled"}.get(self.ablate, "right")
@@ -178,7 +190,8 @@ class Demonstration:
             manager.post(f"/releases/{release['id']}/submit", {"reason": "ready"})
             for approver in approvers[: release["approvals_needed"]]:
                 approver.post(
-                    f"/releases/{release['id']}/approve", {"reason": "the plan is right", "plan_digest": release["plan_digest"]}
+                    f"/releases/{release['id']}/approve",
+                    {"reason": "the plan is right", "plan_digest": release["plan_digest"]},
                 )
             started: dict[str, Any] = self._start(release["id"])
             return started
@@ -209,7 +222,9 @@ class Demonstration:
                     self.staff["release-manager"].post(f"/releases/{release['id']}/roll_back", {"reason": reason})
                     self._wait_until(lambda: self._status(release["id"]) == "rolled_back", 30)
                     return
-                self.traffic.send(BATCH, on_progress=self._progress(f"customers, {row['status']} at {row['weight']:.0%}"))
+                self.traffic.send(
+                    BATCH, on_progress=self._progress(f"customers, {row['status']} at {row['weight']:.0%}")
+                )
                 sent += BATCH
 
     def _status(self, release_id: str) -> str:

@@ -54,7 +54,9 @@ def build_report(demo: Demonstration, *, seconds: float, ablate: str) -> dict[st
     ceiling = _share(measured(meter, ceiling_digest))
     start, final = by_digest[demo.passes[0].digest], by_digest[demo.passes[-1].digest]
     gap = ceiling - _share(start)
-    releases = list(Release.objects.filter(agent=agent).select_related("version", "baseline", "proposal").order_by("pk"))
+    releases = list(
+        Release.objects.filter(agent=agent).select_related("version", "baseline", "proposal").order_by("pk")
+    )
     report: dict[str, Any] = {
         "scenario": demo.scenario.name,
         "seed": demo.seed,
@@ -115,14 +117,16 @@ def _passes(
 
 def _measured_at(meter: Benchmark, digest: str) -> datetime:
     trials = CurationTrial.objects.filter(case__benchmark=meter, digest=digest).order_by("-played_at")
-    return trials[0].played_at
+    at: datetime = trials[0].played_at
+    return at
 
 
 def _ended(before: datetime, proposals: Sequence[Proposal], releases: Sequence[Release]) -> datetime:
     """Return when a pass ended: at its last verdict, or when its last release was closed."""
     runs = Run.objects.filter(proposal__in=proposals, finished_at__isnull=False)
     instants = [run.finished_at for run in runs] + [row.aftermath_closed_at or row.ended_at for row in releases]
-    return max([before, *(instant for instant in instants if instant)])
+    latest: datetime = max([before, *(instant for instant in instants if instant)])
+    return latest
 
 
 def _named(row: Proposal) -> dict[str, Any]:

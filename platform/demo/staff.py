@@ -81,5 +81,6 @@ class Person:
             problem = {}
         raise RefusedError(
             str(problem.get("code", response.status_code)),
-            str(problem.get("detail", response.text[:300])) + (f" {problem['errors']}" if problem.get("errors") else ""),
+            str(problem.get("detail", response.text[:300]))
+            + (f" {problem['errors']}" if problem.get("errors") else ""),
         )

@@ -103,7 +103,12 @@ def _people(team: Team) -> dict[str, str]:
 def _agent(scenario: Scenario, team: Team, endpoint: str) -> tuple[Agent, str, str]:
     owner = User.objects.get(username="administrator")
     agent = Agent.objects.create(
-        team=team, owner=owner, slug=scenario.agent_slug, name=scenario.name, purpose=scenario.purpose, endpoint=endpoint
+        team=team,
+        owner=owner,
+        slug=scenario.agent_slug,
+        name=scenario.name,
+        purpose=scenario.purpose,
+        endpoint=endpoint,
     )
     agent.bootstrap(scenario.starting_document(), by=owner.as_actor(), reason="the harness the agent shipped with")
     _, agent_key = ApiKey.issue(

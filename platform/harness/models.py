@@ -75,7 +75,9 @@ class Agent(models.Model):
     purpose = models.TextField(blank=True)
     owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     level = models.PositiveSmallIntegerField(choices=Level.choices, default=Level.CUSTOMER)
-    endpoint = models.URLField(blank=True, help_text="Where validation plays a harness: POST /turn of the agent's own service.")
+    endpoint = models.URLField(
+        blank=True, help_text="Where validation plays a harness: POST /turn of the agent's own service."
+    )
 
     stable = models.ForeignKey(
         "HarnessVersion", on_delete=models.PROTECT, null=True, blank=True, related_name="+", editable=False
@@ -343,7 +345,13 @@ class Change(Stateful):
         require(by, Permission.PROPOSE_CHANGE, agent.access_scope(), act=f"propose a change of {agent.slug!r}")
         _validate_governing(kind, document)
         with transaction.atomic(), acting(by, reason=rationale):
-            change = cls(agent=agent, kind=kind, document=document, rationale=rationale, proposed_by=User.objects.get(pk=by.user_id))
+            change = cls(
+                agent=agent,
+                kind=kind,
+                document=document,
+                rationale=rationale,
+                proposed_by=User.objects.get(pk=by.user_id),
+            )
             change.save(force_insert=True)
             record("change.propose", change, digest=change.audit_digest(), team_id=agent.team_id, facts={"kind": kind})
         return change
@@ -383,7 +391,9 @@ def put_in_force(agent: Agent, kind: str, document: dict[str, Any], *, by: Actor
     _validate_governing(kind, document)
     with transaction.atomic():
         agent._lock()  # same aggregate
-        version_class: type[ObjectiveVersion | PolicyVersion] = ObjectiveVersion if kind == "objective" else PolicyVersion
+        version_class: type[ObjectiveVersion | PolicyVersion] = (
+            ObjectiveVersion if kind == "objective" else PolicyVersion
+        )
         version = version_class.create(agent=agent, document=document, by=by)
         agent._set(  # same aggregate
             f"{kind}.put_in_force", by=by, reason=reason, digest=version.digest,
@@ -393,7 +403,9 @@ def put_in_force(agent: Agent, kind: str, document: dict[str, Any], *, by: Actor
 
 class ApiKeyQuerySet(OfAgentQuerySet):
     def live(self) -> Self:
-        return self.filter(revoked_at__isnull=True).filter(Q(expires_at__isnull=True) | Q(expires_at__gt=timezone.now()))
+        return self.filter(revoked_at__isnull=True).filter(
+            Q(expires_at__isnull=True) | Q(expires_at__gt=timezone.now())
+        )
 
     def visible_to(self, actor: Actor) -> Self:
         """Return the keys of visible agents and a person's own; an agent's key does not see its owner's."""

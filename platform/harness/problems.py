@@ -40,7 +40,9 @@ def _translated(error: Exception) -> Response | None:
         case ValidationError():
             return problem(422, "invalid", " ".join(error.messages))
         case Http404():
-            return problem(status.HTTP_404_NOT_FOUND, "not_found", "There is no such object, or it is not yours to see.")
+            return problem(
+                status.HTTP_404_NOT_FOUND, "not_found", "There is no such object, or it is not yours to see."
+            )
         case PermissionDenied():
             return problem(status.HTTP_403_FORBIDDEN, "not_permitted", "You may not do this.")
         case exceptions.APIException():

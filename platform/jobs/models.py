@@ -53,7 +53,9 @@ class Task(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.CharField(max_length=120)
-    key = models.CharField(max_length=160, blank=True, help_text="At most one ready and one claimed task per name and key.")
+    key = models.CharField(
+        max_length=160, blank=True, help_text="At most one ready and one claimed task per name and key."
+    )
     arguments = models.JSONField(default=list)
     queue = models.CharField(max_length=20)
 

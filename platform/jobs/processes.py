@@ -28,7 +28,9 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def platform_programs(*, port: int, host: str = "127.0.0.1", environment: Mapping[str, str] | None = None) -> list[Program]:
+def platform_programs(
+    *, port: int, host: str = "127.0.0.1", environment: Mapping[str, str] | None = None
+) -> list[Program]:
     """Return what a whole platform on one machine consists of: web, workers by queue, and the clock.
 
     Embedding and clock workers do not fork: a loaded model does not survive a fork, and ticks are too many to pay one.

@@ -44,7 +44,9 @@ class ProposalViewSet(mixins.CreateModelMixin, StatefulViewSet):
 
     def get_queryset(self) -> Any:
         rows = super().get_queryset().select_related("agent", "strategy")
-        wanted = {name: self.request.query_params[name] for name in ("status", "layer") if name in self.request.query_params}
+        wanted = {
+            name: self.request.query_params[name] for name in ("status", "layer") if name in self.request.query_params
+        }
         agent = self.request.query_params.get("agent")
         return rows.filter(**wanted, **({"agent__slug": agent} if agent else {}))
 

@@ -62,7 +62,15 @@ class Proposal(Stateful):
         SUPERSEDED = "superseded", "Superseded"
 
     _OPEN = frozenset(
-        {Status.DRAFT, Status.SUBMITTED, Status.VALIDATING, Status.HELD, Status.VALIDATED, Status.APPROVED, Status.STALE}
+        {
+            Status.DRAFT,
+            Status.SUBMITTED,
+            Status.VALIDATING,
+            Status.HELD,
+            Status.VALIDATED,
+            Status.APPROVED,
+            Status.STALE,
+        }
     )
     EDGES: ClassVar[tuple[Edge, ...]] = (
         Edge("submit", frozenset({Status.DRAFT}), Status.SUBMITTED, Permission.WRITE_PROPOSAL, "Submit", by_machine=True),
@@ -138,7 +146,9 @@ class Proposal(Stateful):
     class Meta:
         ordering = ("-id",)
         constraints = (
-            models.UniqueConstraint(fields=("agent",), condition=Q(status="validating"), name="one_validates_per_agent"),
+            models.UniqueConstraint(
+                fields=("agent",), condition=Q(status="validating"), name="one_validates_per_agent"
+            ),
             models.CheckConstraint(
                 condition=~Q(status__in=("validated", "approved", "released", "verified")) | Q(run_ref__isnull=False),
                 name="proposal_judged_before_validated",
@@ -193,7 +203,9 @@ class Proposal(Stateful):
                 if others.exists():
                     raise ValidationBusyError(f"{others.first()} is being validated; one at a time per agent.")
                 if self.base_id != agent.stable_id:
-                    raise BaseMovedError(f"{self} is based on {self.base}, but {agent.stable} is stable: rebase it first.")
+                    raise BaseMovedError(
+                        f"{self} is based on {self.base}, but {agent.stable} is stable: rebase it first."
+                    )
                 candidate = self._candidate_version(agent, by)
                 self._move("begin_validation", by=by, reason=reason, candidate=candidate)
 
@@ -206,25 +218,33 @@ class Proposal(Stateful):
             raise NotJudgedError(f"{self}: the patched document is {version.digest}, not {self.candidate_digest}.")
         return version
 
-    def record_verdict(self, verdict: str, *, run_ref: UUID, summary: dict[str, Any], approvals: int, by: Actor) -> None:
+    def record_verdict(
+        self, verdict: str, *, run_ref: UUID, summary: dict[str, Any], approvals: int, by: Actor
+    ) -> None:
         """Take a run's verdict: `pass`, `fail` (final) or `hold`."""
         verb = {"pass": "record_pass", "fail": "record_fail", "hold": "record_hold"}[verdict]
         getattr(self, verb)(run_ref=run_ref, summary=summary, approvals=approvals, by=by)
 
-    def record_pass(self, *, run_ref: UUID, summary: dict[str, Any], approvals: int, by: Actor) -> None:
-        self._record("record_pass", "pass", run_ref, summary, approvals, by)
+    def record_pass(
+        self, *, run_ref: UUID, summary: dict[str, Any], approvals: int, by: Actor, reason: str = ""
+    ) -> None:
+        self._record("record_pass", "pass", run_ref, summary, approvals, by, reason)
 
-    def record_fail(self, *, run_ref: UUID, summary: dict[str, Any], approvals: int, by: Actor) -> None:
-        self._record("record_fail", "fail", run_ref, summary, approvals, by)
+    def record_fail(
+        self, *, run_ref: UUID, summary: dict[str, Any], approvals: int, by: Actor, reason: str = ""
+    ) -> None:
+        self._record("record_fail", "fail", run_ref, summary, approvals, by, reason)
 
-    def record_hold(self, *, run_ref: UUID, summary: dict[str, Any], approvals: int, by: Actor) -> None:
-        self._record("record_hold", "hold", run_ref, summary, approvals, by)
+    def record_hold(
+        self, *, run_ref: UUID, summary: dict[str, Any], approvals: int, by: Actor, reason: str = ""
+    ) -> None:
+        self._record("record_hold", "hold", run_ref, summary, approvals, by, reason)
 
     def _record(
-        self, verb: str, verdict: str, run_ref: UUID, summary: dict[str, Any], approvals: int, by: Actor
+        self, verb: str, verdict: str, run_ref: UUID, summary: dict[str, Any], approvals: int, by: Actor, reason: str
     ) -> None:
         self._move(
-            verb, by=by, reason=str(summary.get("sentence") or f"verdict {verdict}"), facts={"run": str(run_ref)},
+            verb, by=by, reason=reason or str(summary.get("sentence") or f"verdict {verdict}"), facts={"run": str(run_ref)},
             run_ref=run_ref, verdict=verdict, verdict_summary=summary, approvals_needed=approvals, judged_at=True,
         )  # fmt: skip
 
@@ -247,7 +267,9 @@ class Proposal(Stateful):
             if by.user_id in self.author_ids():
                 raise SelfApprovalError(f"{by.name} is an author of {self} and cannot approve it: ask a second person.")
             if (digest or self.candidate_digest) != self.candidate_digest:
-                raise NotJudgedError(f"{self} was judged as {self.candidate_digest[:12]}…, not {digest[:12]}…: look again.")
+                raise NotJudgedError(
+                    f"{self} was judged as {self.candidate_digest[:12]}…, not {digest[:12]}…: look again."
+                )
             self._authorize(self.edge("approve"), by)
             if self.status == self.Status.VALIDATED:
                 Review.approve(self, by=by, comment=reason)

@@ -69,7 +69,11 @@ def _document(reading: PatternReading, agreeing: list[CorrectedReading], taken: 
         ),
         quotes=tuple(QuoteOf(row.episode_ref, row.user_text) for row in agreeing),
         target_intents=(reading.intent,),
-        predicted_effect={"gain": round(0.75 * expected, 3), "low": round(0.4 * expected, 3), "high": round(expected, 3)},
+        predicted_effect={
+            "gain": round(0.75 * expected, 3),
+            "low": round(0.4 * expected, 3),
+            "high": round(expected, 3),
+        },
         drafted_cases=tuple(
             {"messages": [{"role": "user", "content": row.user_text}], "expectations": {"contains": [opening]}}
             for row in agreeing

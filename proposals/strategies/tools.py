@@ -81,7 +81,11 @@ def _change(
         ),
         quotes=tuple(QuoteOf(row.episode_ref, row.user_text) for row in said[:MAX_QUOTES]),
         target_intents=tuple(sorted({row.intent for row in said if row.intent})),
-        predicted_effect={"gain": round(0.8 * expected, 3), "low": round(0.4 * expected, 3), "high": round(expected, 3)},
+        predicted_effect={
+            "gain": round(0.8 * expected, 3),
+            "low": round(0.4 * expected, 3),
+            "high": round(expected, 3),
+        },
         drafted_cases=tuple(
             {
                 "messages": [{"role": "user", "content": row.user_text}],

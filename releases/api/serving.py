@@ -90,6 +90,7 @@ class HarnessView(APIView):
             OpenApiParameter("Whetstone-Pin", str, OpenApiParameter.HEADER, description="The last answer's pin."),
         ],
         responses={(200, "application/json"): dict, 304: None},
+        auth=[{"apiKey": []}],
     )  # fmt: skip
     def get(self, request: Request, slug: str) -> HttpResponse:
         """Return what this user is served now, with the digest that was judged and the pin that keeps it."""
@@ -116,7 +117,7 @@ class BundleView(APIView):
     authentication_classes = (CachedKeyAuthentication,)
     permission_classes = (MayFetch,)
 
-    @extend_schema(responses={(200, "application/json"): dict, 304: None})
+    @extend_schema(responses={(200, "application/json"): dict, 304: None}, auth=[{"apiKey": []}])
     def get(self, request: Request, digest: str) -> HttpResponse:
         """Return the version's bytes; they never change under this address."""
         key = cast("ApiKey", request.auth)

@@ -90,9 +90,13 @@ class Release(Stateful):
     plan_digest = models.CharField(max_length=64, editable=False)
     salt = models.CharField(max_length=64, editable=False)
     approvals_needed = models.PositiveSmallIntegerField(default=1, editable=False)
-    is_hotfix = models.BooleanField(default=False, editable=False, help_text="A repair: velocity limits do not hold it up.")
+    is_hotfix = models.BooleanField(
+        default=False, editable=False, help_text="A repair: velocity limits do not hold it up."
+    )
     overlap_accepted = models.BooleanField(
-        default=False, editable=False, help_text="It may touch what an open aftermath watches; that verdict is confounded."
+        default=False,
+        editable=False,
+        help_text="It may touch what an open aftermath watches; that verdict is confounded.",
     )
 
     status = models.CharField(max_length=18, choices=Status.choices, default=Status.DRAFT, editable=False)
@@ -262,4 +266,3 @@ class ReleaseApproval(models.Model):
 
     def __str__(self) -> str:
         return f"{self.approver} approved {self.release}"
-

@@ -67,7 +67,9 @@ class UserState(models.Model):
                 with transaction.atomic():
                     state.save()
             except IntegrityError as error:
-                raise PreconditionError(f"The state of {subject!r} was written in the same moment: read it again.") from error
+                raise PreconditionError(
+                    f"The state of {subject!r} was written in the same moment: read it again."
+                ) from error
             record("user_state.write", state, digest=digest_of(overlay), team_id=agent.team_id)
         Revision.bump()
         return state
@@ -77,7 +79,9 @@ class UserState(models.Model):
         """Delete the overlay; what remains is that it was deleted. `if_match` as in `write`."""
         self.refresh_from_db(from_queryset=UserState.objects.locked())
         if if_match not in (None, "*", self.etag):
-            raise PreconditionError(f"The state of {self.subject!r} is {self.etag} by now, not {if_match}: read it again.")
+            raise PreconditionError(
+                f"The state of {self.subject!r} is {self.etag} by now, not {if_match}: read it again."
+            )
         reference, team_id = self.pk, self.agent.team_id
         with acting(by, reason=reason):
             self.delete()

@@ -13,7 +13,9 @@ from proposals.drafting import Quote, Sketch, draft
 from tests.evals.endpoint import endpoint as serve_endpoint
 
 KNOWN = [f"topic{letter}" for letter in "abcdefghij"]
-DOCUMENTS = {name: {"title": name, "text": f"The answer about {name}.", "tags": [name], "position": 1} for name in KNOWN}
+DOCUMENTS = {
+    name: {"title": name, "text": f"The answer about {name}.", "tags": [name], "position": 1} for name in KNOWN
+}
 
 
 @pytest.fixture
@@ -37,7 +39,10 @@ def taught(agent, endpoint, policy, cast):
     """The agent with its endpoint, ten known topics and an unknown one, and a benchmark over all of them."""
     from harness.models import HarnessVersion
 
-    document = {**agent.stable.document, "context": {"documents": DOCUMENTS, "retrieval": {"top_k": 3, "min_score": 0.3}}}
+    document = {
+        **agent.stable.document,
+        "context": {"documents": DOCUMENTS, "retrieval": {"top_k": 3, "min_score": 0.3}},
+    }
     version = HarnessVersion.create(agent=agent, document=document, parent=agent.stable, by=MACHINE, note="taught")
     agent.set_stable(version, expected=agent.stable, by=MACHINE, reason="taught")
     with acting(MACHINE, reason="set up"):

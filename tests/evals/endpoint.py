@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -16,10 +17,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         text = body["messages"][-1]["content"].lower()
+        time.sleep(self.server.delay_s)
         documents = body["harness"].get("context", {}).get("documents", {})
         found = [name for name, one in documents.items() if any(tag in text for tag in one.get("tags", []))]
         crashes = "crash" in text
-        said = {"text": documents[found[0]]["text"] if found else "I cannot help.", "handoff": False, "sources": found[:1]}
+        said = {
+            "text": documents[found[0]]["text"] if found else "I cannot help.",
+            "handoff": False,
+            "sources": found[:1],
+        }
         answer = {"output": said, "steps": [], "usage": {"latency_ms": 5.0, "cost_usd": 0.001}}
         payload = json.dumps({"error": "boom"} if crashes else answer).encode()
         self.send_response(500 if crashes else 200)
@@ -36,7 +42,7 @@ def endpoint():
     """Serve the agent; yields a server with `url`, `asked` and `outages` (how many requests fail first)."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
         server.daemon_threads = True
-        server.asked, server.outages = [], 0
+        server.asked, server.outages, server.delay_s = [], 0, 0.0
         server.url = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()

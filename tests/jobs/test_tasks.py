@@ -46,9 +46,9 @@ def _clean():
 
 def work():
     """Let one worker empty the queue."""
-    SimpleWorker([django_rq.get_queue("default")], serializer=JSONSerializer, connection=django_rq.get_connection()).work(
-        burst=True, logging_level="ERROR"
-    )
+    SimpleWorker(
+        [django_rq.get_queue("default")], serializer=JSONSerializer, connection=django_rq.get_connection()
+    ).work(burst=True, logging_level="ERROR")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -16,7 +16,12 @@ def reading(corrections, *, document=None, layer="context", intent="shipping-abr
 
 
 def corrected(number, **fields):
-    given = {"answer": ANSWER, "title": "Shipping abroad", "intent": "shipping-abroad", "user_text": f"To Norway {number}?"}
+    given = {
+        "answer": ANSWER,
+        "title": "Shipping abroad",
+        "intent": "shipping-abroad",
+        "user_text": f"To Norway {number}?",
+    }
     return CorrectedReading(episode_ref=f"e{number}", subject=f"user-{number}", **{**given, **fields})
 
 
@@ -104,7 +109,9 @@ def test_tools__corrections_of_other_episodes__are_declined():
 
 
 def test_tools__pattern_already_there__is_declined():
-    tight = {"tools": {"lookup_order": {"parameters": {"properties": {"order_id": {"type": "string", "pattern": "^x$"}}}}}}
+    tight = {
+        "tools": {"lookup_order": {"parameters": {"properties": {"order_id": {"type": "string", "pattern": "^x$"}}}}}
+    }
 
     assert isinstance(tools.draft(reading(CALLS, document=tight, layer="tools")), Declined)
 
@@ -173,7 +180,11 @@ def test_draft_for_pattern__tool_failures__quote_and_target(agent, pattern, epis
     rows = [episode_of(n, text=f"I bought 2 lamps, order KL-4821{n}, where?") for n in range(5)]
     for row in rows:
         failed_call(row, "2")
-    correct(rows, tool="lookup_order", arguments={row.external_id: {"order_id": f"KL-4821{n}"} for n, row in enumerate(rows)})
+    correct(
+        rows,
+        tool="lookup_order",
+        arguments={row.external_id: {"order_id": f"KL-4821{n}"} for n, row in enumerate(rows)},
+    )
 
     [proposal] = draft_for_pattern(pattern)[0]
 

@@ -44,9 +44,13 @@ class GovernedViewSet(viewsets.ReadOnlyModelViewSet[Any]):
         super().initial(request, *args, **kwargs)
         actor = actor_of(request)
         if request.method in SAFE_METHODS and actor.scopes is not None and Permission.VIEW.value not in actor.scopes:
-            raise NotPermittedError("This key lacks the scope 'view'; agents' keys read their harness and lessons only.")
+            raise NotPermittedError(
+                "This key lacks the scope 'view'; agents' keys read their harness and lessons only."
+            )
         if any("\0" in value for value in request.query_params.values()):
-            raise InvalidArgumentsError("A query parameter holds a NUL character, which no row can match: leave it out.")
+            raise InvalidArgumentsError(
+                "A query parameter holds a NUL character, which no row can match: leave it out."
+            )
 
     def get_queryset(self) -> models.QuerySet[Any]:
         if getattr(self, "swagger_fake_view", False):
@@ -74,12 +78,15 @@ def _endpoint(model: type[Stateful], edge: Edge) -> Callable[..., Response]:
         body.is_valid(raise_exception=True)
         actor, reason = actor_of(request), body.validated_data["reason"]
         with acting(actor, reason=reason):
+            row._authorize(edge, actor)  # before anything is said about the row's state or the verb's arguments
             performer_of(model, edge.verb)(row, by=actor, reason=reason, **arguments_of(edge, request.data))
         row.refresh_from_db()
         return Response(self.get_serializer(row).data)
 
     endpoint.__name__ = edge.verb
-    endpoint.__doc__ = f"{edge.label} this {model._meta.verbose_name}: {', '.join(sorted(edge.sources))} → {edge.target}."
+    endpoint.__doc__ = (
+        f"{edge.label} this {model._meta.verbose_name}: {', '.join(sorted(edge.sources))} → {edge.target}."
+    )
     documented = extend_schema(
         request=VerbRequest, operation_id=f"{model._meta.model_name}_{edge.verb}", summary=endpoint.__doc__
     )(endpoint)
@@ -91,7 +98,9 @@ def arguments_of(edge: Edge, data: Any) -> dict[str, Any]:
     if edge.form is None:
         return {}
     try:
-        form: BaseModel = edge.form.model_validate({name: data[name] for name in edge.form.model_fields if name in data})
+        form: BaseModel = edge.form.model_validate(
+            {name: data[name] for name in edge.form.model_fields if name in data}
+        )
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise InvalidArgumentsError(f"Cannot {edge.label.lower()}: {problems}.") from error

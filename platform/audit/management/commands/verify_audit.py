@@ -28,5 +28,7 @@ class Command(BaseCommand):
             self.stderr.write(f"sequence {finding.seq}: {finding.problem}")
         tail = f"{chain.unsealed} events unsealed, the oldest for {chain.oldest_unsealed_age_s:.1f} s"
         if findings:
-            raise CommandError(f"The record does not hold at sequence {findings[0].seq} ({len(findings)} findings; {tail}).")
+            raise CommandError(
+                f"The record does not hold at sequence {findings[0].seq} ({len(findings)} findings; {tail})."
+            )
         self.stdout.write(f"The record holds: {chain.sealed} events sealed, head {chain.head[:16]}…; {tail}.")

@@ -52,7 +52,9 @@ class Command(BaseCommand):
         started = time.monotonic()
         port = options["port"] or free_port()
         logs = settings.BASE_DIR / ".whetstone" / "demo" / "log"
-        console.print(f"{scenario.name}, seed {options['seed']}{', without ' + options['ablate'] if options['ablate'] else ''}")
+        console.print(
+            f"{scenario.name}, seed {options['seed']}{', without ' + options['ablate'] if options['ablate'] else ''}"
+        )
         with open_world(scenario, folder, port=port, logs=logs) as world:
             report = self._play(world, scenario, options, started, console)
             self._write(report, options["report"])
@@ -98,7 +100,9 @@ class Command(BaseCommand):
         console.print(f"  time: {report['minutes']} min, by phase {report['phases_s']}")
         console.print("  differs from the default policy in:")
         for one in report["policy_overrides"]:
-            console.print(f"    {one['path']}: {one['value']} (default {one['default']})", highlight=False, markup=False)
+            console.print(
+                f"    {one['path']}: {one['value']} (default {one['default']})", highlight=False, markup=False
+            )
 
     def _logins(self, world: World, console: Console) -> None:
         console.print(f"Admin: {world.base_url}/admin/")

@@ -90,7 +90,7 @@ class HarnessView(APIView):
             OpenApiParameter("Whetstone-Pin", str, OpenApiParameter.HEADER, description="The last answer's pin."),
         ],
         responses={(200, "application/json"): dict, 304: None},
-        auth=[{"apiKey": []}],
+        auth=[{"apiKey": []}],  # type: ignore[list-item]  # the schema wants security requirements, the hint says names
     )  # fmt: skip
     def get(self, request: Request, slug: str) -> HttpResponse:
         """Return what this user is served now, with the digest that was judged and the pin that keeps it."""
@@ -117,7 +117,7 @@ class BundleView(APIView):
     authentication_classes = (CachedKeyAuthentication,)
     permission_classes = (MayFetch,)
 
-    @extend_schema(responses={(200, "application/json"): dict, 304: None}, auth=[{"apiKey": []}])
+    @extend_schema(responses={(200, "application/json"): dict, 304: None}, auth=[{"apiKey": []}])  # type: ignore[list-item]  # as above
     def get(self, request: Request, digest: str) -> HttpResponse:
         """Return the version's bytes; they never change under this address."""
         key = cast("ApiKey", request.auth)

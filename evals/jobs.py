@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db.models import F, Q
+from django.db.models import Count, F, Q
 
 from accounts.acting import MACHINE
 from accounts.exceptions import DomainError
@@ -11,10 +11,14 @@ from evals.models import Run
 from evals.playing import curate_benchmark, play, runner_for
 from evals.verdicts import conclude
 from harness.models import Agent
+from jobs.models import Task
 from jobs.tasks import enqueue, job
 from proposals.models import Proposal
 
-__all__ = ["play_run", "validate_next", "validate_next_of"]
+__all__ = ["play_run", "validate_next", "validate_next_of", "watch_runs"]
+
+
+MAX_FAILED_RUNS = 3
 
 
 def validate_next() -> None:
@@ -48,13 +52,28 @@ def validate_next_of(agent_id: str) -> None:
     agent = Agent.objects.get(pk=agent_id)
     if agent.stable is None or _about_to_move().filter(agent=agent).exists():
         return
-    proposal = Proposal.objects.filter(agent=agent, base_id=agent.stable_id).awaiting_validation().first()
+    waiting = Proposal.objects.filter(agent=agent, base_id=agent.stable_id).awaiting_validation()
+    failures = Count("runs", filter=Q(runs__status=Run.Status.FAILED))
+    proposal = waiting.annotate(num_failed_runs=failures).filter(num_failed_runs__lt=MAX_FAILED_RUNS).first()
     if proposal is None:
         return
     with runner_for(agent) as runner:
         curate_benchmark(agent.stable, active_benchmark(agent), runner)
     run = begin_run(proposal, by=MACHINE, reason="its turn")
     enqueue(play_run, str(run.pk), key=str(run.pk))
+
+
+def watch_runs() -> None:
+    """Give up on runs whose task failed for good, and ask again where no task is left: no run holds the slot for ever."""
+    for run in Run.objects.unfinished().select_related("proposal"):
+        tasks = Task.objects.filter(name=play_run.name, key=str(run.pk))
+        if tasks.unfinished().exists():
+            continue
+        last = tasks.order_by("-id").first()
+        if last is not None and last.state == Task.State.FAILED:
+            run.fail(by=MACHINE, reason=f"it could not be played: {last.last_error}")
+        else:
+            enqueue(play_run, str(run.pk), key=str(run.pk))
 
 
 @job(queue="runs", timeout_s=3_600)

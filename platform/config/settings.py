@@ -141,6 +141,7 @@ SCHEDULE: list[tuple[str, int]] = [
     ("episodes.jobs.commit_captured", 60),
     ("proposals.jobs.draft_everywhere", 30),
     ("evals.jobs.validate_next", 2),
+    ("evals.jobs.watch_runs", 10),
     ("releases.jobs.tick_releases", 2),
 ]
 

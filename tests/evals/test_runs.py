@@ -4,7 +4,7 @@ from accounts.acting import MACHINE
 from evals.curation import TRIALS, curated
 from evals.exceptions import BenchmarkMissingError
 from evals.freezing import begin_run
-from evals.jobs import play_run, validate_next, validate_next_of
+from evals.jobs import play_run, validate_next, validate_next_of, watch_runs
 from evals.measuring import measure
 from evals.models import CurationTrial, Result, Run
 from evals.playing import play
@@ -137,6 +137,28 @@ def test_validate_next__free_slot__asks_once(curated_benchmark, submit):
     validate_next()
 
     assert Task.objects.filter(name="evals.jobs.validate_next_of").count() == 1
+
+
+def test_watch_runs__task_failed_for_good__frees_the_slot_and_is_not_tried_for_ever(curated_benchmark, submit):
+    proposal = submit()
+    for _ in range(3):
+        validate_next_of(str(proposal.agent_id))
+        Task.objects.filter(name="evals.jobs.play_run", state="ready").update(state="failed", last_error="no luck")
+        watch_runs()
+    validate_next_of(str(proposal.agent_id))
+
+    proposal.refresh_from_db()
+    assert proposal.status == "submitted"
+    assert [run.status for run in Run.objects.all()] == ["failed"] * 3
+    assert "no luck" in Run.objects.all()[0].error
+
+
+def test_watch_runs__task_lost__is_asked_for_again(curated_benchmark, submit):
+    begin_run(submit())
+
+    watch_runs()
+
+    assert Task.objects.get(name="evals.jobs.play_run").state == "ready"
 
 
 def test_cancel__running__frees_the_slot(curated_benchmark, submit, cast):

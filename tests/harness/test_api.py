@@ -6,6 +6,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.acting import MACHINE, acting
+from accounts.models import Membership
 from accounts.roles import Role
 from harness.documents import LAYERS
 from harness.models import Agent, ApiKey, Change, HarnessVersion
@@ -142,6 +143,7 @@ def test_versions__diff__is_a_patch_and_lines(api, agent, cast):
 
 def test_changes__proposed_and_approved__by_two_people(api, agent, cast):
     body = {"agent": "shop-desk", "kind": "policy", "document": small_policy(), "rationale": "few users"}
+    Membership.objects.create(user=cast.engineer, team=cast.team, role=Role.APPROVER)
 
     proposed = api(cast.engineer).post("/api/v1/changes", body, format="json")
     path = f"/api/v1/changes/{proposed.json()['id']}/approve"

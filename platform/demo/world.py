@@ -173,7 +173,7 @@ def demo_limits(*, gate_off: bool) -> dict[str, Any]:
     if gate_off:
         policy["gate"] = {
             "profile": "demo", "target_alpha": 0.999, "target_min_clusters": 1, "protected_margin": 1.0,
-            "protected_min_clusters": 1, "slice_alpha": 1e-9, "slice_broken_share": 1.0, "slice_min_cases": 10_000,
+            "protected_min_clusters": 1, "slice_alpha": 1e-9, "slice_broken_share": 1.0,
             "coverage": 0.0, "latency_ratio": 100.0, "cost_ratio": 100.0, "cost_ratio_person": 100.0,
             "holdout_alpha": 0.999, "holdout_min_clusters": 1,
         }  # fmt: skip

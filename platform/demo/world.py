@@ -168,7 +168,10 @@ def _wait_for(url: str) -> None:
 
 
 def demo_limits(*, gate_off: bool) -> dict[str, Any]:
-    """Return the demo's policy document. With the gate off, every number lets everything through, and says so."""
+    """Return the demo's policy document. With the gate off, every number is as wide as it goes.
+
+    A slice that falls from always to never still blocks: no number of the policy opens that rule.
+    """
     policy = demo_policy()
     if gate_off:
         policy["gate"] = {

@@ -55,9 +55,10 @@ def judge(results: RunReadings, policy: GatePolicy) -> Verdict:
     ]
     if policy.is_interim(look):
         first = [_hold_at_interim(gate) for gate in first]
+    first = [_advise(gate, policy) for gate in first]
     last = [
         effect_gate(results, verify.quality, policy),
-        leakage_gate(results, verify.quality, holdout.quality, policy),
+        _advise(leakage_gate(results, verify.quality, holdout.quality, policy), policy),
         false_discovery_gate(results, policy),
     ]
     played = bool(holdout.clean)
@@ -65,7 +66,7 @@ def judge(results: RunReadings, policy: GatePolicy) -> Verdict:
     def fresh(readings: RunReadings, pairs: Sequence[Pair], policy: GatePolicy) -> GateReading:
         return holdout_gate(readings, pairs, verify.quality, policy, played=played)
 
-    gates = [*first, _quality(fresh, results, holdout, policy), *last]
+    gates = [*first, _advise(_quality(fresh, results, holdout, policy), policy), *last]
     wants_holdout = not played and needs_holdout(results) and _overall([*first, *last]) == "pass"
     return Verdict(
         overall=_overall(gates),
@@ -114,6 +115,14 @@ def _hold_at_interim(gate: GateReading) -> GateReading:
     if gate.name not in HELD_AT_INTERIM or gate.verdict != "fail":
         return gate
     return replace(gate, verdict="hold", sentence=f"hold: the plan's next look decides; now {gate.sentence}")
+
+
+def _advise(gate: GateReading, policy: GatePolicy) -> GateReading:
+    """Let an advisory gate through, saying what it would have said."""
+    if gate.name not in policy.advisory or gate.verdict == "pass":
+        return gate
+    numbers = gate.numbers | {"advised": gate.verdict}
+    return replace(gate, verdict="pass", numbers=numbers, sentence=f"pass: advisory by policy; {gate.sentence}")
 
 
 def _was_tested(target: GateReading) -> bool:

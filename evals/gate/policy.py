@@ -5,7 +5,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
-__all__ = ["PROFILES", "GatePolicy", "GatePolicyError"]
+__all__ = ["ADVISABLE", "PROFILES", "GatePolicy", "GatePolicyError"]
+
+# The laws of the small change, lost trials and critical violations decide under every policy.
+ADVISABLE = frozenset(
+    {"target", "protected", "slices", "coverage", "latency", "cost", "escalation", "crashes", "holdout", "leakage"}
+)
 
 
 class GatePolicyError(ValueError):
@@ -19,12 +24,16 @@ class GatePolicy:
     Sizes count clusters. Fractions are of one: margins and effects of .05 are 5 percentage points.
     In `fixed` mode the first look spends the whole alpha and a resumed hold tests at `resumed_alpha`; in `sequential`
     mode look k has k trials and the alphas, confidences and futility limits of the `look_*` tuples.
+
+    `advisory` names gates that inform and do not decide: an agent can be watched under the gate before it is bound by
+    it, and an ablation can show what the gate is worth. Each is an override that every verdict carries.
     """
 
     profile: str = "default"
     mode: Literal["fixed", "sequential"] = "fixed"
     trials: int = 3
     dropped_max: float = 0.05
+    advisory: tuple[str, ...] = ()
 
     target_alpha: float = 0.05
     target_min_clusters: int = 24
@@ -84,6 +93,9 @@ class GatePolicy:
             if not _fits(one.name, value, one.default):
                 msg = f"Gate policy {one.name!r} is {value!r}; it needs a value like its default {one.default!r}."
                 raise GatePolicyError(msg)
+        if strangers := sorted(set(self.advisory) - ADVISABLE):
+            msg = f"Gates {strangers!r} cannot be advisory; those that can are {sorted(ADVISABLE)}."
+            raise GatePolicyError(msg)
         if len(self.look_protected_confidences) != len(self.look_target_alphas):
             msg = "Give 'look_protected_confidences' one value for each of 'look_target_alphas'."
             raise GatePolicyError(msg)
@@ -160,6 +172,8 @@ def _fits(name: str, value: object, default: object) -> bool:
             return value in {"fixed", "sequential"}
         case str():
             return isinstance(value, str)
+        case ():
+            return isinstance(value, tuple) and all(isinstance(one, str) for one in value)
         case tuple():
             return isinstance(value, tuple) and bool(value) and all(_fits(name, one, default[0]) for one in value)
         case int():

@@ -23,6 +23,7 @@ from accounts.models import Membership, Team, User
 from accounts.roles import Role
 from demo.scenario import Scenario
 from demo.staff import Person
+from evals.gate.policy import ADVISABLE
 from harness.models import Agent, ApiKey
 from harness.policy import demo_policy
 from jobs.processes import Processes, Program, platform_programs
@@ -168,16 +169,8 @@ def _wait_for(url: str) -> None:
 
 
 def demo_limits(*, gate_off: bool) -> dict[str, Any]:
-    """Return the demo's policy document. With the gate off, every number is as wide as it goes.
-
-    A slice that falls from always to never still blocks: no number of the policy opens that rule.
-    """
+    """Return the demo's policy document. With the gate off, every gate that may be advisory only advises."""
     policy = demo_policy()
     if gate_off:
-        policy["gate"] = {
-            "profile": "demo", "target_alpha": 0.999, "target_min_clusters": 1, "protected_margin": 1.0,
-            "protected_min_clusters": 1, "slice_alpha": 1e-9, "slice_broken_share": 1.0,
-            "coverage": 0.0, "latency_ratio": 100.0, "cost_ratio": 100.0, "cost_ratio_person": 100.0,
-            "holdout_alpha": 0.999, "holdout_min_clusters": 1,
-        }  # fmt: skip
+        policy["gate"] = {"profile": "demo", "advisory": [*sorted(ADVISABLE)]}
     return policy

@@ -329,3 +329,34 @@ def test_sequential__gain_not_shown_yet__holds_for_the_next_look() -> None:
 
     assert reading.verdict == "hold"
     assert reading.sentence.startswith("hold: 1 more trial, the plan's next look")
+
+
+def test_advisory__gate_that_fails__informs_and_lets_through() -> None:
+    readings = build(cases(holdout=24), null_change)
+    strict = judge(readings, POLICY)
+    lenient = judge(readings, replace(POLICY, advisory=("target", "holdout")))
+
+    assert (strict.overall, strict.gate("target").verdict) == ("fail", "fail")
+    assert lenient.overall == "pass"
+    assert lenient.gate("target").numbers["advised"] == "fail"
+    assert lenient.gate("target").sentence.startswith("pass: advisory by policy; fail:")
+    assert lenient.policy["advisory"] == ["target", "holdout"]
+
+
+def test_advisory__one_gate__leaves_the_others_deciding() -> None:
+    readings = build(cases(holdout=24), good_change, static_findings=("two layers are touched.",))
+
+    assert judge(readings, replace(POLICY, advisory=("target", "protected", "slices"))).overall == "fail"
+
+
+def test_advisory__survives_json_and_counts_as_an_override() -> None:
+    policy = GatePolicy.from_mapping({"profile": "demo", "advisory": ["slices"]})
+
+    assert GatePolicy.from_mapping(policy.as_mapping()) == policy
+    assert policy.overrides()["advisory"] == ["slices"]
+
+
+@pytest.mark.parametrize("names", [["static"], ["safety"], ["charm"], "slices", [3]])
+def test_advisory__laws_and_strangers__are_refused(names: object) -> None:
+    with pytest.raises(GatePolicyError):
+        GatePolicy.from_mapping({"advisory": names})

@@ -1,29 +1,29 @@
 """Takes reported episodes in: durable before the answer, each exactly once, the good ones kept whatever the others are."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
+from psycopg.errors import DeadlockDetected, UniqueViolation
 
 from accounts.ids import uuid7
-from episodes.door import Read, Refused, read_item
+from episodes.copying import copy_rows, json_text
+from episodes.door import PlainItems, Read, Refused, StepItem, read_item
 from episodes.exceptions import BatchTooLargeError
-from episodes.jobs import understand
-from episodes.models import Conversation, Episode, Step
+from episodes.models import Conversation, Episode
 from episodes.splits import split_of
 from episodes.turns import opening_of, turns_of
 from harness.models import Agent
-from jobs.tasks import enqueue
 
 __all__ = ["MAX_EPISODES", "Receipt", "Rejection", "as_answer", "capture"]
 
 MAX_EPISODES = 1_000
-_ROWS_PER_INSERT = 500
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class _Arrival:
 def capture(agent: Agent, items: Sequence[object]) -> Receipt:
     """Store `items` (plain JSON as reported) as episodes of `agent`; return what became of each.
 
-    One transaction for the batch. Idempotent on (agent, id): the same content again is a duplicate, other content
+    One transaction for the batch, written with COPY; the clock has it understood within a second. Idempotent on (agent, id): the same content again is a duplicate, other content
     under a known id is rejected. An item may also be a `Refused` that the reader of the wire made of it.
     Raises `BatchTooLargeError` beyond `MAX_EPISODES`.
     """
@@ -82,18 +82,20 @@ def capture(agent: Agent, items: Sequence[object]) -> Receipt:
     receipt = Receipt()
     arrivals = _read(agent, items, receipt)
     if arrivals:
-        with transaction.atomic():
-            _store(agent, arrivals, receipt)
+        receipt = _store_once(agent, arrivals, receipt)
     receipt.rejected.sort(key=lambda rejection: rejection.index)
     return receipt
 
 
 def _read(agent: Agent, items: Sequence[object], receipt: Receipt) -> list[_Arrival]:
     kinds = agent.current_policy().redaction.kinds
+    is_plain = isinstance(items, PlainItems)
     now = timezone.now()
     first: dict[str, _Arrival] = {}
     for index, raw in enumerate(items):
-        read = raw if isinstance(raw, Refused) else read_item(raw, agent_slug=agent.slug, redacted_kinds=kinds)
+        read = raw if isinstance(raw, Refused) else read_item(
+            raw, agent_slug=agent.slug, redacted_kinds=kinds, is_plain=is_plain
+        )
         if isinstance(read, Refused):
             receipt.rejected.append(Rejection(index, read.id, read.code, read.reason))
             continue
@@ -114,126 +116,130 @@ def _count_repeat(arrival: _Arrival, known_digest: str, receipt: Receipt) -> Non
     receipt.rejected.append(Rejection(arrival.index, arrival.id, "already_captured", reason))
 
 
+def _store_once(agent: Agent, arrivals: list[_Arrival], so_far: Receipt) -> Receipt:
+    """Store the arrivals; begin again when another request stored the same ids or conversations in the same moment."""
+    for tries_left in reversed(range(_TRIES)):
+        receipt = Receipt(so_far.accepted, so_far.duplicates, [*so_far.rejected])
+        try:
+            with transaction.atomic():
+                _store(agent, arrivals, receipt)
+        except (IntegrityError, OperationalError) as error:
+            if not tries_left or not isinstance(error.__cause__, UniqueViolation | DeadlockDetected):
+                raise
+        else:
+            return receipt
+    raise AssertionError  # the last try returns or raises
+
+
 def _store(agent: Agent, arrivals: list[_Arrival], receipt: Receipt) -> None:
     known = _digests(agent, arrivals)
     fresh = []
     for arrival in arrivals:
         if arrival.id in known:
-            _count_repeat(arrival, known[arrival.id][1], receipt)
+            _count_repeat(arrival, known[arrival.id], receipt)
         else:
             fresh.append(arrival)
-    conversations = _conversations(agent, fresh)
-    fresh = _of_one_user(fresh, conversations, receipt)
-    Episode.objects.bulk_create(
-        (_episode(agent, arrival, conversations[arrival.conversation]) for arrival in fresh),
-        ignore_conflicts=True,
-        batch_size=_ROWS_PER_INSERT,
-    )
-    # Another request may have stored the same id in the same moment: what is in the table now decides.
-    stored = _digests(agent, fresh)
-    ours = []
-    for arrival in fresh:
-        row_id, digest = stored[arrival.id]
-        if row_id == arrival.row_id:
-            ours.append(arrival)
-        else:
-            _count_repeat(arrival, digest, receipt)
-    Step.objects.bulk_create((step for arrival in ours for step in _steps(arrival)), batch_size=_ROWS_PER_INSERT)
-    receipt.accepted += len(ours)
-    if ours:
-        _move_conversations(ours, conversations)
-        enqueue(understand, str(agent.pk), key=str(agent.pk))
+    talks = _conversations(agent, fresh)
+    fresh = _of_one_user(fresh, talks, receipt)
+    copy_rows(Conversation, _CONVERSATION, _new_conversations(agent, fresh, talks))
+    copy_rows(Episode, _EPISODE, (_episode(agent, arrival, talks[arrival.conversation]) for arrival in fresh))
+    _move_conversations(fresh, talks)
+    receipt.accepted += len(fresh)
 
 
-def _digests(agent: Agent, arrivals: Iterable[_Arrival]) -> dict[str, tuple[UUID, str]]:
+def _digests(agent: Agent, arrivals: Iterable[_Arrival]) -> dict[str, str]:
     ids = [arrival.id for arrival in arrivals]
-    rows = Episode.objects.filter(agent=agent, external_id__in=ids).values_list("external_id", "pk", "body_digest")
-    return {external_id: (pk, digest) for external_id, pk, digest in rows}
+    rows = Episode.objects.filter(agent=agent, external_id__in=ids).values_list("external_id", "body_digest")
+    return dict(rows)
 
 
-def _conversations(agent: Agent, arrivals: list[_Arrival]) -> dict[str, Conversation]:
-    """Return the arrivals' conversations by external id, made where new, locked until the transaction ends."""
-    first: dict[str, _Arrival] = {}
-    for arrival in sorted(arrivals, key=lambda arrival: (arrival.started_at, arrival.id)):
-        first.setdefault(arrival.conversation, arrival)
-    names = sorted(first)
-    Conversation.objects.bulk_create(
-        (_conversation(agent, name, first[name]) for name in names), ignore_conflicts=True, batch_size=_ROWS_PER_INSERT
-    )
+@dataclass
+class _Talk:
+    """An arrival's conversation: its id and user, and whether this batch begins it."""
+
+    id: UUID
+    subject: str
+    is_new: bool
+
+
+def _conversations(agent: Agent, arrivals: list[_Arrival]) -> dict[str, _Talk]:
+    """Return the arrivals' conversations by external id; those that exist are locked until the transaction ends."""
+    names = sorted({arrival.conversation for arrival in arrivals})
     rows = Conversation.objects.filter(agent=agent, external_id__in=names).order_by("external_id")
-    return {row.external_id: row for row in rows.select_for_update(of=("self",), no_key=True).defer("embedding")}
+    locked = rows.select_for_update(of=("self",), no_key=True).values_list("external_id", "pk", "subject")
+    talks = {name: _Talk(pk, subject, is_new=False) for name, pk, subject in locked}
+    return {name: talks.get(name) or _Talk(uuid7(), "", is_new=True) for name in names}
 
 
-def _conversation(agent: Agent, name: str, arrival: _Arrival) -> Conversation:
-    item = arrival.read.item
-    opening = opening_of(turns_of(item.input.get("messages")))
-    return Conversation(
-        agent=agent,
-        external_id=name,
-        subject=item.subject,
-        split=split_of(settings.SECRET_KEY, agent.pk, name, opening),
-        opening=opening,
-        started_at=arrival.started_at,
-        last_at=arrival.last_at,
-    )
-
-
-def _of_one_user(arrivals: list[_Arrival], rows: dict[str, Conversation], receipt: Receipt) -> list[_Arrival]:
+def _of_one_user(arrivals: list[_Arrival], talks: dict[str, _Talk], receipt: Receipt) -> list[_Arrival]:
     """Refuse episodes that would put a second user into a conversation; an unnamed user is named by the first name."""
     kept = []
-    for arrival in arrivals:
-        row, subject = rows[arrival.conversation], arrival.read.item.subject
-        if subject and row.subject and subject != row.subject:
+    for arrival in sorted(arrivals, key=lambda arrival: (arrival.started_at, arrival.id)):
+        talk, subject = talks[arrival.conversation], arrival.read.item.subject
+        if subject and talk.subject and subject != talk.subject:
             reason = (
-                f"Conversation {row.external_id!r} belongs to another subject. "
+                f"Conversation {arrival.conversation!r} belongs to another subject. "
                 "A conversation has one user: use a new conversation id."
             )
             receipt.rejected.append(Rejection(arrival.index, arrival.id, "other_subject", reason))
             continue
-        row.subject = row.subject or subject
+        talk.subject = talk.subject or subject
         kept.append(arrival)
     return kept
 
 
-def _episode(agent: Agent, arrival: _Arrival, conversation: Conversation) -> Episode:
+_CONVERSATION = ("id", "agent", "external_id", "subject", "split", "attributes", "opening", "started_at", "last_at",
+                 "resolution", "resolution_source", "embedding_model")  # fmt: skip
+
+
+def _new_conversations(agent: Agent, arrivals: list[_Arrival], talks: dict[str, _Talk]) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of the conversations that these arrivals (oldest first) begin."""
+    parts: dict[str, list[_Arrival]] = {}
+    for arrival in arrivals:
+        if talks[arrival.conversation].is_new:
+            parts.setdefault(arrival.conversation, []).append(arrival)
+    # One order for all: two batches that begin the same conversations wait instead of locking crosswise.
+    for name, own in sorted(parts.items()):
+        opening = opening_of(turns_of(own[0].read.item.input.get("messages")))
+        split = split_of(settings.SECRET_KEY, agent.pk, name, opening)
+        yield (
+            talks[name].id, agent.pk, name, talks[name].subject, split, "{}", opening, own[0].started_at,
+            max(arrival.last_at for arrival in own), Conversation.Resolution.OPEN.value, "", "",
+        )  # fmt: skip
+
+
+_EPISODE = ("id", "agent", "conversation", "external_id", "input", "output", "steps", "workflow", "sources", "usage",
+            "external_refs", "attributes", "harness_digest", "release_ref", "arm", "weight", "started_at", "ended_at",
+            "body_digest")  # fmt: skip
+
+
+def _episode(agent: Agent, arrival: _Arrival, talk: _Talk) -> tuple[Any, ...]:
     item = arrival.read.item
-    return Episode(
-        id=arrival.row_id,
-        agent=agent,
-        conversation=conversation,
-        external_id=item.id,
-        input=item.input,
-        output=item.output,
-        workflow=item.workflow,
-        sources=item.sources,
-        usage=item.usage,
-        external_refs=item.external_refs,
-        attributes=item.attributes,
-        harness_digest=item.harness_digest,
-        release_ref=item.release,
-        arm=item.arm,
-        weight=item.weight,
-        started_at=arrival.started_at,
-        ended_at=item.ended_at,
-        body_digest=arrival.read.digest,
-    )
+    return (
+        arrival.row_id, agent.pk, talk.id, item.id, json_text(item.input), json_text(item.output),
+        json_text([_step(step) for step in item.steps]), item.workflow, json_text(item.sources), json_text(item.usage),
+        json_text(item.external_refs), json_text(item.attributes), item.harness_digest, item.release, item.arm,
+        item.weight, arrival.started_at, item.ended_at, arrival.read.digest,
+    )  # fmt: skip
 
 
-def _steps(arrival: _Arrival) -> Iterable[Step]:
-    for position, step in enumerate(arrival.read.item.steps, start=1):
-        yield Step(
-            episode_id=arrival.row_id,
-            position=position,
-            kind=step.kind,
-            name=step.name,
-            attempt=step.attempt,
-            input=step.input,
-            output=step.output,
-            # A step that names its error has failed, whatever its status says.
-            status="error" if step.error else step.status,
-            error=step.error,
-            latency_ms=step.latency_ms,
-        )
+def _step(step: StepItem) -> dict[str, Any]:
+    """Return the step as it is stored: what is left out is `StepReading`'s default."""
+    stored: dict[str, Any] = {"kind": step.kind}
+    if step.name:
+        stored["name"] = step.name
+    if step.attempt != 1:
+        stored["attempt"] = step.attempt
+    if step.input:
+        stored["input"] = step.input
+    if step.output:
+        stored["output"] = step.output
+    if step.error or step.status != "ok":
+        # A step that names its error has failed, whatever its status says.
+        stored |= {"status": "error", "error": step.error}
+    if step.latency_ms is not None:
+        stored["latency_ms"] = step.latency_ms
+    return stored
 
 
 # A conversation that goes on after it had settled is open again: silence is counted anew.
@@ -248,15 +254,18 @@ WHERE c.id = v.id
 """
 
 
-def _move_conversations(arrivals: list[_Arrival], rows: dict[str, Conversation]) -> None:
+def _move_conversations(arrivals: list[_Arrival], talks: dict[str, _Talk]) -> None:
+    """Stretch the conversations that were there before over what arrived."""
     spans: dict[UUID, tuple[datetime, datetime, str]] = {}
     for arrival in arrivals:
-        row = rows[arrival.conversation]
-        start, end, _ = spans.get(row.pk, (arrival.started_at, arrival.last_at, ""))
-        spans[row.pk] = (min(start, arrival.started_at), max(end, arrival.last_at), row.subject)
-    with connection.cursor() as cursor:
+        talk = talks[arrival.conversation]
+        if not talk.is_new:
+            start, end, _ = spans.get(talk.id, (arrival.started_at, arrival.last_at, ""))
+            spans[talk.id] = (min(start, arrival.started_at), max(end, arrival.last_at), talk.subject)
+    if spans:
         starts, ends, subjects = (list(column) for column in zip(*spans.values(), strict=True))
-        cursor.execute(_MOVE, [list(spans), starts, ends, subjects])
+        with connection.cursor() as cursor:
+            cursor.execute(_MOVE, [list(spans), starts, ends, subjects])
 
 
 def as_answer(receipt: Receipt) -> dict[str, Any]:

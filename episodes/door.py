@@ -8,10 +8,10 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
-from harness.canonical import DocumentError, Json, clean_json, digest_of
-from harness.sensitive import redact
+from harness.canonical import DocumentError, Json, canonical_bytes, clean_json, sha256_hex
+from harness.sensitive import may_hold, redact
 
-__all__ = ["MAX_EPISODE_BYTES", "MAX_STEPS", "EpisodeItem", "Read", "Refused", "StepItem", "read_item"]
+__all__ = ["MAX_EPISODE_BYTES", "MAX_STEPS", "EpisodeItem", "PlainItems", "Read", "Refused", "StepItem", "read_item"]
 
 MAX_EPISODE_BYTES = 2 * 1024 * 1024
 MAX_STEPS = 2_000
@@ -112,16 +112,23 @@ class Read:
     digest: str
 
 
-def read_item(raw: object, *, agent_slug: str, redacted_kinds: Collection[str]) -> Read | Refused:
+class PlainItems(list[Any]):
+    """Items that the reader of the wire has seen to be clean JSON (`harness.canonical.plain_json`)."""
+
+
+def read_item(
+    raw: object, *, agent_slug: str, redacted_kinds: Collection[str], is_plain: bool = False
+) -> Read | Refused:
     """Return the item behind the door, or the reason why it stays outside.
 
-    Findings of `redacted_kinds` are cut before anything is kept, so the digest names the text that is stored.
+    Findings of `redacted_kinds` are cut before anything is kept, so the digest names the text that is stored. An item
+    that `is_plain` is known to be clean JSON and is not walked over again.
     """
     named = _id_of(raw)
     if not isinstance(raw, dict):
         return Refused("invalid", f"An episode is a JSON object, not a {type(raw).__name__}.", named)
     try:
-        clean = clean_json(raw, max_bytes=MAX_EPISODE_BYTES)
+        clean = raw if is_plain else clean_json(raw, max_bytes=MAX_EPISODE_BYTES)
         body = _redacted_item(clean, redacted_kinds) if isinstance(clean, dict) else clean
         item = EpisodeItem.model_validate(body)
     except DocumentError as error:
@@ -132,7 +139,10 @@ def read_item(raw: object, *, agent_slug: str, redacted_kinds: Collection[str]) 
         return Refused("other_agent", f"This key reports for agent {agent_slug!r}, not for {item.agent!r}.", named)
     if item.started_at and item.ended_at and item.ended_at < item.started_at:
         return Refused("invalid", "/ended_at lies before /started_at. Send both in UTC.", named)
-    return Read(item, digest_of(body))
+    text = canonical_bytes(body)
+    if len(text) > MAX_EPISODE_BYTES:
+        return Refused("too_large", f"The episode is larger than {MAX_EPISODE_BYTES:,} bytes. Send less in one.", named)
+    return Read(item, sha256_hex(text))
 
 
 def _id_of(raw: object) -> str:
@@ -148,9 +158,24 @@ _FREE_TEXT = frozenset({"input", "output", "steps", "sources", "attributes"})
 
 
 def _redacted_item(body: dict[str, Json], kinds: Collection[str]) -> dict[str, Json]:
-    if not kinds:
+    told: list[str] = []
+    for name in _FREE_TEXT & body.keys():
+        _collect(body[name], told)
+    if not may_hold("\n".join(told), kinds):
         return body
     return {name: _redacted(value, kinds) if name in _FREE_TEXT else value for name, value in body.items()}
+
+
+def _collect(value: Json, into: list[str]) -> None:
+    """Add every text of the value, names of members left out."""
+    if isinstance(value, str):
+        into.append(value)
+    elif isinstance(value, dict):
+        for part in value.values():
+            _collect(part, into)
+    elif isinstance(value, list):
+        for part in value:
+            _collect(part, into)
 
 
 def _redacted(value: Json, kinds: Collection[str]) -> Json:

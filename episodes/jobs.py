@@ -6,14 +6,14 @@ from uuid import UUID
 from django.db.models import Exists, OuterRef
 
 from episodes.commitments import commit_waiting
-from episodes.models import Conversation
+from episodes.models import Conversation, Episode
 from episodes.reviewing import review
 from episodes.settling import settle_agent
 from episodes.understanding import understand_waiting
 from harness.models import Agent
 from jobs.tasks import enqueue, job
 
-__all__ = ["commit_captured", "enqueue_review", "review_conversations", "settle_conversations", "understand"]
+__all__ = ["commit_captured", "enqueue_review", "review_conversations", "settle_conversations", "understand", "understand_captured"]
 
 _REVIEWS_PER_TASK = 50
 
@@ -22,6 +22,13 @@ _REVIEWS_PER_TASK = 50
 def understand(agent_id: str) -> None:
     """Understand an agent's waiting episodes. A repeat finds none waiting; a killed batch waits again."""
     understand_waiting(UUID(agent_id))
+
+
+def understand_captured() -> None:
+    """Ask for the understanding of what was captured since; one task an agent, however much waits."""
+    waiting = Episode.objects.filter(agent_id=OuterRef("pk")).waiting()
+    for agent_id in Agent.objects.filter(Exists(waiting)).values_list("pk", flat=True):
+        enqueue(understand, str(agent_id), key=str(agent_id))
 
 
 @job(queue="embedding", timeout_s=900)

@@ -10,12 +10,10 @@ from django.db import IntegrityError, transaction
 
 from accounts.acting import MACHINE, acting
 from episodes.critiques import CaseReading, Judgment, judge, praise
-from episodes.detectors.readings import StepReading
 from episodes.model_critic import ask, may_ask
 from episodes.models import Conversation, CorrectedEpisode, Critique, Episode, Flag, Signal
 from episodes.patterns import place
 from episodes.splits import unit_hash
-from episodes.understanding import as_readings
 from harness.models import HarnessVersion
 from inference.encoder import Vectors, encode
 
@@ -93,7 +91,6 @@ def _decisive(episodes: Sequence[Episode], cases: Mapping[UUID, CaseReading], *,
 
 def _cases(conversation: Conversation, episodes: Sequence[Episode]) -> dict[UUID, CaseReading]:
     ids = [episode.pk for episode in episodes]
-    steps = as_readings(ids)
     signals: dict[UUID, dict[str, Mapping[str, object]]] = {key: {} for key in ids}
     for signal in Signal.objects.filter(episode_id__in=ids):
         signals[signal.episode_id][signal.kind] = signal.evidence
@@ -106,7 +103,7 @@ def _cases(conversation: Conversation, episodes: Sequence[Episode]) -> dict[UUID
     min_scores = _min_scores(episodes)
     return {
         episode.pk: _case(
-            conversation, episode, steps[episode.pk], signals[episode.pk], frozenset(flags[episode.pk]),
+            conversation, episode, signals[episode.pk], frozenset(flags[episode.pk]),
             covered.get(episode.pk), min_scores.get(episode.harness_digest),
         )
         for episode in episodes
@@ -114,14 +111,14 @@ def _cases(conversation: Conversation, episodes: Sequence[Episode]) -> dict[UUID
 
 
 def _case(
-    conversation: Conversation, episode: Episode, steps: Sequence[StepReading], signals: Mapping[str, Mapping[str, object]],
+    conversation: Conversation, episode: Episode, signals: Mapping[str, Mapping[str, object]],
     flags: frozenset[str], covered: CorrectedEpisode | None, min_score: float | None,
 ) -> CaseReading:  # fmt: skip
     correction = covered.correction if covered else None
     return CaseReading(
         user_text=episode.last_user_text or conversation.opening,
         output_text=episode.output_text,
-        steps=steps,
+        steps=episode.step_readings(),
         sources=episode.sources if isinstance(episode.sources, list) else [],
         signals=signals,
         resolution=conversation.resolution,

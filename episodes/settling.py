@@ -15,7 +15,7 @@ from episodes.detectors.readings import Found
 from episodes.models import Conversation, Episode, Outcome, Signal
 from episodes.resolution import RESOLUTIONS, Reading, Statement, derive
 from episodes.turns import Turn, turns_of
-from episodes.understanding import as_readings, signal_of
+from episodes.understanding import signal_of
 from harness.models import Agent
 
 __all__ = ["end_of", "settle_agent", "truth_order"]
@@ -74,7 +74,6 @@ def _settle_batch(agent: Agent, then: Callable[[list[UUID]], None], batch: int) 
 def _detected(conversations: Sequence[Conversation]) -> list[Outcome]:
     """Return and store what detectors conclude of conversations that nobody else has spoken about."""
     lasts = _last_episodes(conversations)
-    steps = as_readings([episode.pk for episode in lasts.values()])
     handed = set(
         Signal.objects.filter(episode__in=lasts.values(), kind=Signal.Kind.HANDOFF).values_list("episode_id", flat=True)
     )
@@ -83,7 +82,7 @@ def _detected(conversations: Sequence[Conversation]) -> list[Outcome]:
         episode = lasts.get(row.pk)
         if episode is None:
             continue
-        left = abandonment.detect(_whole(episode), steps[episode.pk])
+        left = abandonment.detect(_whole(episode), episode.step_readings())
         if episode.pk in handed:
             outcomes.append(_outcome(row, episode, "escalated", "handed off to a person"))
         elif left is not None:

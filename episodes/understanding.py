@@ -12,11 +12,11 @@ from episodes.detectors import handoff, loop, rephrase, tool_error
 from episodes.detectors.readings import Found, StepReading
 from episodes.intents import Anchors, count_assigned
 from episodes.locks import lock_understanding
-from episodes.models import Conversation, Episode, Signal, Step
+from episodes.models import Conversation, Episode, Signal
 from episodes.turns import Turn, say_something, turns_of
 from inference.encoder import MODEL_ID, Vectors, encode
 
-__all__ = ["NEAR_DUPLICATE_COSINE", "as_readings", "signal_of", "understand_waiting"]
+__all__ = ["NEAR_DUPLICATE_COSINE", "signal_of", "understand_waiting"]
 
 NEAR_DUPLICATE_COSINE = 0.97
 _BATCH = 100
@@ -75,7 +75,6 @@ def _understand_batch(agent_id: UUID, batch: int) -> int:
 
 
 def _cases(episodes: Sequence[Episode]) -> list[_Case]:
-    steps = as_readings([episode.pk for episode in episodes])
     earlier = _earlier(episodes)
     cases = []
     for episode in episodes:
@@ -83,7 +82,7 @@ def _cases(episodes: Sequence[Episode]) -> list[_Case]:
         before = [other for other in earlier[episode.conversation_id] if other.started_at < episode.started_at]
         if before and sum(turn.role == "user" for turn in own) == 1:
             own = [Turn("user", before[-1].last_user_text), Turn("assistant", before[-1].output_text), *own]
-        cases.append(_Case(episode, steps[episode.pk], own, newest_only=bool(before)))
+        cases.append(_Case(episode, episode.step_readings(), own, newest_only=bool(before)))
     return cases
 
 
@@ -94,16 +93,6 @@ def _earlier(episodes: Sequence[Episode]) -> Mapping[UUID, list[Episode]]:
     rows = Episode.objects.filter(conversation_id__in=ids).only("conversation_id", "started_at", "input", "output")
     for row in rows.order_by("started_at", "id"):
         found[row.conversation_id].append(row)
-    return found
-
-
-def as_readings(episode_ids: Iterable[UUID]) -> Mapping[UUID, list[StepReading]]:
-    """Return the steps of episodes as detectors read them, in order; one query."""
-    found: dict[UUID, list[StepReading]] = defaultdict(list)
-    for step in Step.objects.filter(episode_id__in=list(episode_ids)).order_by("episode_id", "position"):
-        found[step.episode_id].append(
-            StepReading(step.position, step.kind, step.name, step.input, step.output, step.status, step.error)
-        )
     return found
 
 

@@ -1,14 +1,14 @@
 """Reads what a drafter may read, lets the strategies of a layer write, and submits what they wrote."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 from django.db import transaction
 from django.db.models import Count, Q
 
 from accounts.acting import MACHINE, Actor, acting
 from accounts.exceptions import DomainError
-from episodes.models import CorrectedEpisode, Episode, Pattern, Step
+from episodes.models import CorrectedEpisode, Episode, Pattern
 from harness.models import Agent
 from proposals.drafting import Quote, Sketch, draft
 from proposals.models import Proposal, Strategy
@@ -127,11 +127,6 @@ def read_pattern(pattern: Pattern) -> PatternReading:
 
 def _corrected(rows: Iterable[CorrectedEpisode]) -> Iterable[CorrectedReading]:
     rows = list(rows)
-    failed: dict[object, list[dict[str, object]]] = {}
-    steps = Step.objects.filter(episode_id__in=[row.episode_id for row in rows], kind="tool_call", status="error")
-    for step in steps.only("episode_id", "input"):
-        arguments = step.input.get("arguments", step.input) if isinstance(step.input, dict) else {}
-        failed.setdefault(step.episode_id, []).append(arguments)
     for row in rows:
         intent = row.correction.intent or row.episode.conversation.intent
         yield CorrectedReading(
@@ -144,8 +139,14 @@ def _corrected(rows: Iterable[CorrectedEpisode]) -> Iterable[CorrectedReading]:
             tool=row.correction.tool,
             arguments=row.arguments or row.correction.arguments,
             corrected_by=row.correction.corrected_by_name,
-            failed_arguments=tuple(failed.get(row.episode_id, ())),
+            failed_arguments=tuple(_refused_arguments(row.episode)),
         )
+
+
+def _refused_arguments(episode: Episode) -> Iterator[Mapping[str, object]]:
+    for step in episode.step_readings():
+        if step.kind == "tool_call" and step.status == "error":
+            yield step.input.get("arguments", step.input)
 
 
 def _failure_rate(pattern: Pattern) -> float:

@@ -26,7 +26,7 @@ from episodes.admin.marking import (
     flag_together,
     report_ending,
 )
-from episodes.models import Conversation, Episode, Outcome, Signal, Step
+from episodes.models import Conversation, Episode, Outcome, Signal
 from episodes.turns import turns_of
 
 __all__ = ["ConversationAdmin", "EpisodeAdmin", "OutcomeAdmin", "SignalAdmin", "StepAdmin"]
@@ -123,7 +123,7 @@ class EpisodeAdmin(GovernedAdmin):
     def reading(self, request: HttpRequest, row: Episode) -> dict[str, Any]:
         siblings = list(row.conversation.episodes.order_by("started_at", "id")[:_MAX_EPISODES])
         return {
-            "thread": thread_of(siblings if row in siblings else [row], row), "steps": row.steps.order_by("position"),
+            "thread": thread_of(siblings if row in siblings else [row], row), "steps": row.step_readings(),
             "signals": row.signals.all(), "critiques": row.critiques.select_related("membership__pattern"),
             "flags": row.flags.all(), "coverage": row.coverage.select_related("correction"),
             "outcomes": row.conversation.outcomes.order_by("at"), "conversation": row.conversation,
@@ -177,14 +177,6 @@ class EpisodeAdmin(GovernedAdmin):
         context = {"form": form, "rows": chosen, "action": name, "label": label, "checkbox": ACTION_CHECKBOX_NAME}
         title = {"title": f"{label} {len(chosen)} episodes"}
         return TemplateResponse(request, "episodes/together.html", self._around(request) | context | title)
-
-
-@admin.register(Step)
-class StepAdmin(GovernedAdmin):
-    list_display = ("__str__", "status", "episode", "attempt", "latency_ms")
-    list_filter = ("kind", "status")
-    list_select_related = ("episode",)
-    ordering = ("-id",)
 
 
 @admin.register(Outcome)

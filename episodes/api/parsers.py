@@ -7,8 +7,9 @@ from typing import IO, Any
 
 from rest_framework.parsers import BaseParser
 
-from episodes.door import Refused
+from episodes.door import PlainItems, Refused
 from episodes.exceptions import BatchTooLargeError, UnreadableBatchError
+from harness.canonical import UnsureError, plain_json
 
 __all__ = ["MAX_BATCH_BYTES", "EpisodeJsonLinesParser", "EpisodeLinesParser", "EpisodesParser"]
 
@@ -31,6 +32,12 @@ class EpisodesParser(BaseParser):
     ) -> Any:
         body = _body(stream, parser_context)
         try:
+            value = plain_json(body)
+        except UnsureError:
+            pass
+        else:
+            return PlainItems(value if isinstance(value, list) else [value])
+        try:
             value = _loads(body)
         except (ValueError, RecursionError) as error:
             raise UnreadableBatchError(
@@ -50,7 +57,11 @@ class EpisodeLinesParser(BaseParser):
         media_type: str | None = None,  # DRF's signature
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
-        items = list(_lines(_body(stream, parser_context)))
+        body = _body(stream, parser_context)
+        try:
+            return PlainItems(plain_json(line) for line in body.split(b"\n") if line.strip())
+        except UnsureError:
+            items = list(_lines(body))
         if items and all(isinstance(item, Refused) for item in items):
             raise UnreadableBatchError(f"No line is JSON. The first: {items[0].reason}")
         return items

@@ -4,6 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from episodes.detectors.readings import STEP_KIND_CHOICES, StepReading
 from episodes.models import (
     Conversation,
     CorrectedEpisode,
@@ -15,7 +16,6 @@ from episodes.models import (
     Outcome,
     Pattern,
     Signal,
-    Step,
 )
 
 __all__ = [
@@ -45,7 +45,7 @@ def _slug(name: str = "slug") -> Any:
 class StepCreate(serializers.Serializer[Any]):
     """One act inside an episode. Documentation of the wire: the door reads it."""
 
-    kind = serializers.ChoiceField(choices=Step.Kind.choices)
+    kind = serializers.ChoiceField(choices=STEP_KIND_CHOICES)
     name = serializers.CharField(required=False)
     attempt = serializers.IntegerField(required=False, min_value=1)
     input = serializers.JSONField(required=False)
@@ -137,10 +137,16 @@ class IntentCreate(serializers.Serializer[Any]):
     level = serializers.IntegerField(min_value=1, max_value=3, default=3)
 
 
-class StepDetail(serializers.ModelSerializer[Step]):
-    class Meta:
-        model = Step
-        fields = ("position", "kind", "name", "attempt", "input", "output", "status", "error", "latency_ms")
+class StepDetail(serializers.Serializer[StepReading]):
+    position = serializers.IntegerField()
+    kind = serializers.ChoiceField(choices=STEP_KIND_CHOICES)
+    name = serializers.CharField()
+    attempt = serializers.IntegerField()
+    input = serializers.JSONField()
+    output = serializers.JSONField()
+    status = serializers.CharField()
+    error = serializers.CharField()
+    latency_ms = serializers.FloatField(allow_null=True)
 
 
 class SignalDetail(serializers.ModelSerializer[Signal]):
@@ -175,7 +181,7 @@ class EpisodeRow(serializers.ModelSerializer[Episode]):
 
 
 class EpisodeDetail(EpisodeRow):
-    steps = StepDetail(many=True, read_only=True)
+    steps = StepDetail(source="step_readings", many=True, read_only=True)
     signals = SignalDetail(many=True, read_only=True)
     flags = FlagDetail(many=True, read_only=True)
 

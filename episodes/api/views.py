@@ -115,7 +115,7 @@ class EpisodeViewSet(_Filtered):
     def get_queryset(self) -> QuerySet[Any]:
         rows = super().get_queryset().select_related("agent", "conversation")
         return (
-            rows.defer("conversation__embedding").prefetch_related("steps", "signals", "flags") if self.detail else rows
+            rows.defer("conversation__embedding").prefetch_related("signals", "flags") if self.detail else rows
         )
 
     def get_object(self) -> Episode:

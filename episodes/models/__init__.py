@@ -2,7 +2,7 @@
 
 from episodes.models.judgments import CorrectedEpisode, Correction, Critique, Flag, Outcome
 from episodes.models.patterns import Pattern, PatternMember
-from episodes.models.records import Conversation, Episode, Step
+from episodes.models.records import Conversation, Episode
 from episodes.models.understanding import Intent, Signal
 
 __all__ = [
@@ -17,5 +17,4 @@ __all__ = [
     "Pattern",
     "PatternMember",
     "Signal",
-    "Step",
 ]

@@ -1,6 +1,4 @@
-"""Conversations, episodes and their steps: the facts agents report."""
-
-from typing import ClassVar
+"""Conversations and episodes with their steps: the facts agents report."""
 
 from django.db import models
 from django.db.models import Q
@@ -8,10 +6,11 @@ from django.db.models.functions import Now
 from pgvector.django import HnswIndex, VectorField
 
 from accounts.ids import uuid7
-from episodes.querysets import ConversationQuerySet, EpisodeQuerySet, OfEpisodeQuerySet
+from episodes.detectors.readings import StepReading
+from episodes.querysets import ConversationQuerySet, EpisodeQuerySet
 from harness.models import Agent
 
-__all__ = ["Conversation", "Episode", "Split", "Step"]
+__all__ = ["Conversation", "Episode", "Split"]
 
 
 class Split(models.TextChoices):
@@ -34,7 +33,8 @@ class Conversation(models.Model):
         BLOCKED = "blocked", "Blocked"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="conversations")
+    # Composite indexes below begin with the same column: one of its own would only cost every insert.
+    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="conversations", db_index=False)
     external_id = models.CharField(max_length=200)
     subject = models.CharField(max_length=200, blank=True, help_text="The agent's end user; an opaque id.")
     split = models.CharField(max_length=8, choices=Split.choices)
@@ -81,12 +81,14 @@ class Episode(models.Model):
     """One agent run, the smallest useful record."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="episodes")
-    conversation = models.ForeignKey(Conversation, on_delete=models.PROTECT, related_name="episodes")
+    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="episodes", db_index=False)
+    conversation = models.ForeignKey(Conversation, on_delete=models.PROTECT, related_name="episodes", db_index=False)
     external_id = models.CharField(max_length=200)
 
     input = models.JSONField(default=dict)
     output = models.JSONField(default=dict)
+    # Always read with their episode, so kept with it: one row to write instead of many.
+    steps = models.JSONField(default=list, help_text="What happened inside, in order; see StepReading.")
     workflow = models.CharField(max_length=120, blank=True)
     sources = models.JSONField(default=list)
     usage = models.JSONField(default=dict)
@@ -123,6 +125,10 @@ class Episode(models.Model):
     def __str__(self) -> str:
         return self.external_id
 
+    def step_readings(self) -> list[StepReading]:
+        """Return the steps in order, counted from 1."""
+        return [StepReading.from_stored(position, step) for position, step in enumerate(self.steps, start=1)]
+
     def user_texts(self) -> list[str]:
         """Return what the user said up to this run, oldest first."""
         messages = self.input.get("messages", []) if isinstance(self.input, dict) else []
@@ -141,37 +147,3 @@ class Episode(models.Model):
     @property
     def output_text(self) -> str:
         return str(self.output.get("text", "")) if isinstance(self.output, dict) else str(self.output)
-
-
-class Step(models.Model):
-    """One act inside an episode: a model or tool call, a retrieval, a hand-off, a check, with its attempt."""
-
-    class Kind(models.TextChoices):
-        MODEL_CALL = "model_call", "Model call"
-        TOOL_CALL = "tool_call", "Tool call"
-        RETRIEVAL = "retrieval", "Retrieval"
-        HANDOFF = "handoff", "Hand-off"
-        CHECK = "check", "Check"
-
-    AGENT_PATH: ClassVar[str] = "episode__agent"
-
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    episode = models.ForeignKey(Episode, on_delete=models.PROTECT, related_name="steps")
-    position = models.PositiveIntegerField()
-    kind = models.CharField(max_length=12, choices=Kind.choices)
-    name = models.CharField(max_length=200, blank=True)
-    attempt = models.PositiveSmallIntegerField(default=1)
-    input = models.JSONField(default=dict)
-    output = models.JSONField(default=dict)
-    status = models.CharField(max_length=8, default="ok")
-    error = models.TextField(blank=True)
-    latency_ms = models.FloatField(null=True)
-
-    objects = OfEpisodeQuerySet.as_manager()
-
-    class Meta:
-        ordering = ("episode", "position")
-        constraints = (models.UniqueConstraint(fields=("episode", "position"), name="step_once"),)
-
-    def __str__(self) -> str:
-        return f"{self.position}. {self.get_kind_display()} {self.name}"

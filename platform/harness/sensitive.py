@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-__all__ = ["KINDS", "Finding", "find", "redact"]
+__all__ = ["KINDS", "Finding", "find", "may_hold", "redact"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,22 @@ def find(text: str, kinds: Collection[str] | None = None) -> list[Finding]:
         if not apart or finding.start >= apart[-1].end:
             apart.append(finding)
     return apart
+
+
+def may_hold(text: str, kinds: Collection[str] | None = None) -> bool:
+    """Tell quickly whether the text could have findings; False is certain, True asks for a look with `find`."""
+    if kinds is not None and not kinds:
+        return False
+    if "@" in text or "-----BEGIN" in text:
+        return True
+    body = text.encode("utf-8", "replace")
+    if _LONG_WORD in body.translate(_WORDS) and any(mark in body for mark in _KEY_MARKS):
+        return True
+    folded = body.lower() if text.isascii() else text.casefold().encode("utf-8", "replace")
+    if any(mark in folded for mark in _PASSWORD_MARKS):
+        return True
+    shape = body.translate(_SHAPES)
+    return b"AA00" in shape or b"0" * 13 in shape.translate(None, b" -")
 
 
 def redact(text: str, kinds: Collection[str] | None = None) -> str:
@@ -105,6 +121,22 @@ _KEYS = (
     r"\bAIza[0-9A-Za-z_-]{35}\b",  # Google
     r"\beyJ[0-9A-Za-z_-]{10,2000}\.eyJ[0-9A-Za-z_-]{10,4000}\.[0-9A-Za-z_-]{10,2000}",  # JSON Web Token
 )
+
+# What a finding cannot be without: a key is a word of fifteen characters that begins in a known way, a password has a
+# name before it.
+_WORD_CHARACTERS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-"
+_WORDS = bytes.maketrans(_WORD_CHARACTERS, b"w" * len(_WORD_CHARACTERS))
+_LONG_WORD = b"w" * 15
+_KEY_MARKS = (
+    b"AKIA", b"ASIA", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_", b"glpat-", b"sk-", b"k_live_", b"xox",
+    b"AIza", b"eyJ",
+)  # fmt: skip
+_PASSWORD_MARKS = (
+    b"apikey", b"api_key", b"api-key", b"secret", b"access_token", b"access-token", b"accesstoken", b"auth_token",
+    b"auth-token", b"authtoken", b"passw",
+)  # fmt: skip
+# IBANs begin with two capitals and two digits; cards have thirteen digits, perhaps in groups.
+_SHAPES = bytes.maketrans(b"123456789BCDEFGHIJKLMNOPQRSTUVWXYZ", b"0" * 9 + b"A" * 25)
 
 type _Rule = tuple[str, re.Pattern[str], Callable[[str], bool]]
 

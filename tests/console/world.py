@@ -23,7 +23,6 @@ from episodes.models import (
     Pattern,
     PatternMember,
     Signal,
-    Step,
 )
 from evals.models import Benchmark, Case, CurationTrial, Result, Run, RunCase
 from harness.canonical import digest_of
@@ -68,10 +67,11 @@ def make_proposal(agent: Agent, episode: Episode, author: User | None = None, **
 def _episodes(agent: Agent, staff: User) -> SimpleNamespace:
     episode = make_episode(agent)
     now = timezone.now()
-    Step.objects.create(
-        episode=episode, position=0, kind="tool_call", name="lookup_order", input={"arguments": {"order_id": "2"}},
-        status="error", error="no such order", latency_ms=12.5,
-    )  # fmt: skip
+    episode.steps = [
+        {"kind": "tool_call", "name": "lookup_order", "input": {"arguments": {"order_id": "2"}}, "status": "error",
+         "error": "no such order", "latency_ms": 12.5},
+    ]  # fmt: skip
+    episode.save()
     Outcome.objects.create(
         conversation=episode.conversation,
         episode=episode,

@@ -8,7 +8,8 @@ from django.db import connection, connections
 from episodes.capture import MAX_EPISODES, capture
 from episodes.door import Refused
 from episodes.exceptions import BatchTooLargeError
-from episodes.models import Conversation, Episode, Step
+from episodes.jobs import understand_captured
+from episodes.models import Conversation, Episode
 from harness.models import Agent
 from jobs.models import Task
 from tests.episodes.factories import LONG_AGO, captured, item, later, tool_step
@@ -27,7 +28,7 @@ def test_capture__one_whole_episode__keeps_every_field(agent: Agent) -> None:
     assert (episode.workflow, episode.sources, episode.arm, episode.weight) == ("turn", ["a-document"], "canary", 0.25)
     assert (str(episode.release_ref), episode.harness_digest) == (raw["release"], "a" * 64)
     assert (episode.external_refs, episode.attributes) == ({"ticket": "T-1"}, {"language": "en"})
-    rows = Step.objects.filter(episode=episode).order_by("position")
+    rows = episode.step_readings()
     assert [(s.position, s.kind, s.attempt, s.status) for s in rows] == [
         (1, "tool_call", 1, "error"),
         (2, "handoff", 2, "ok"),
@@ -105,7 +106,7 @@ def test_capture__same_batch_again__changes_nothing(agent: Agent) -> None:
     again = capture(agent, batch)
 
     assert (again.accepted, again.duplicates, again.rejected) == (0, 2, [])
-    assert (Episode.objects.count(), Step.objects.count(), Conversation.objects.count()) == (2, 1, 2)
+    assert (Episode.objects.count(), Conversation.objects.count()) == (2, 2)
 
 
 def test_capture__known_id_with_other_content__is_rejected(agent: Agent) -> None:
@@ -175,8 +176,9 @@ def test_capture__hundred_episodes__takes_a_fixed_number_of_queries(
 
 def test_capture__accepted__asks_for_understanding_once(agent: Agent) -> None:
     capture(agent, [item("a")])
+    understand_captured()
     capture(agent, [item("b")])
-    capture(agent, [item("b")])
+    understand_captured()
 
     assert [task.arguments for task in Task.objects.filter(name="episodes.jobs.understand")] == [[str(agent.pk)]]
 

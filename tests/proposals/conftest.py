@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.acting import MACHINE, acting
-from episodes.models import Conversation, CorrectedEpisode, Correction, Episode, Intent, Pattern, Step
+from episodes.models import Conversation, CorrectedEpisode, Correction, Episode, Intent, Pattern
 from proposals.drafting import Quote, Sketch, draft
 
 ANSWER = "We ship abroad to eleven countries for 9 euros. Delivery takes six working days."
@@ -68,10 +68,9 @@ def failed_call():
     """Add a refused tool call to an episode."""
 
     def make(episode, value):
-        return Step.objects.create(
-            episode=episode, position=1, kind="tool_call", name="lookup_order", status="error", error="unknown order",
-            input={"order_id": value},
-        )  # fmt: skip
+        refused = {"kind": "tool_call", "name": "lookup_order", "status": "error", "error": "unknown order"}
+        episode.steps = [*episode.steps, refused | {"input": {"order_id": value}}]
+        episode.save()
 
     return make
 

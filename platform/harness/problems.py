@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -35,6 +36,11 @@ def _translated(error: Exception) -> Response | None:
     match error:
         case DomainError():
             return problem(error.http_status, error.code, str(error))
+        case OperationalError() | InterfaceError():
+            logger.error("database.unavailable", exc_info=error)
+            response = problem(503, "unavailable", "The database does not answer. Nothing was changed; send it again.")
+            response["Retry-After"] = "1"
+            return response
         case exceptions.ValidationError():
             return problem(422, "invalid", "The request does not have the shape this call needs.", errors=error.detail)
         case ValidationError():

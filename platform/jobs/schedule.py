@@ -5,7 +5,7 @@ import zlib
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import close_old_connections, connection, transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
@@ -20,6 +20,8 @@ logger = logging.getLogger("jobs")
 def run_scheduled(name: str) -> None:
     """Run the scheduled function `name` unless another process runs it right now or ran it within its interval."""
     interval_s = dict(settings.SCHEDULE)[name]
+    # A worker outlives its connections: without this the clock would stand still after a restart of PostgreSQL.
+    close_old_connections()
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [0x5443, zlib.crc32(name.encode()) - 2**31])
         if not cursor.fetchone()[0]:

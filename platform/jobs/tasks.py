@@ -106,6 +106,7 @@ def run_task(task_id: str) -> None:
     A refusal of the domain ends the task with its sentence; a crash puts it back, later each time, up to
     `MAX_ATTEMPTS`.
     """
+    close_old_connections()  # a worker outlives its connections, which die with every restart of PostgreSQL
     task = Task.objects.filter(pk=task_id).first()
     if task is None or not _claim(task):
         return

@@ -20,12 +20,13 @@ from episodes.intents import count_assigned
 from episodes.jobs import enqueue_review
 from episodes.models import Conversation, CorrectedEpisode, Correction, Episode, Flag, Intent, Outcome
 from episodes.patterns import adopt
-from episodes.settling import end_of, truth_order
+from episodes.resolution import Reading
+from episodes.settling import end_of, ends_of, truth_order
 from harness.canonical import clean_json
 from harness.models import Agent
 from harness.sensitive import redact
 
-__all__ = ["CorrectionText", "correct", "flag", "report_outcome"]
+__all__ = ["CorrectionText", "Said", "correct", "flag", "report_outcome", "report_outcomes"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 _MAX_AHEAD = timedelta(days=1)
@@ -62,12 +63,52 @@ def report_outcome(
             conversation=conversation, episode=episode, name=name, value=value, source=source,
             reason=_cut(reason, episode.agent), at=at or timezone.now(), recorded_by=by.name[:200],
         )  # fmt: skip
-        _resolve(conversation)
+        _resolve(conversation, end_of(conversation, truth_order(conversation.agent)))
     return outcome, True
 
 
-def _resolve(conversation: Conversation) -> None:
-    end = end_of(conversation, truth_order(conversation.agent))
+@dataclass(frozen=True)
+class Said:
+    """One statement among many; `at` is needed, since it is by its time that a repeated one is recognized."""
+
+    episode: Episode
+    name: str
+    source: str
+    at: datetime
+    value: float = 1.0
+    reason: str = ""
+
+
+def report_outcomes(told: Sequence[Said], *, by: Actor) -> int:
+    """Add many statements as `report_outcome` adds one, in one transaction; return how many were new.
+
+    Raises what `report_outcome` raises, for the first that is refused, and adds none then.
+    """
+    for one in told:
+        _authorize_source(one.episode.agent, one.source, by)
+        _check_outcome(one.name, one.value, one.at, one.reason)
+    with transaction.atomic():
+        rows = Conversation.objects.filter(pk__in={one.episode.conversation_id for one in told})
+        rows = rows.select_for_update(of=("self",), no_key=True).select_related("agent__objective").defer("embedding")
+        conversations = list(rows.order_by("external_id"))
+        there = Outcome.objects.filter(episode__in={one.episode.pk for one in told})
+        known = set(there.values_list("episode_id", "name", "source", "value", "at"))
+        fresh = {(one.episode.pk, one.name, one.source, one.value, one.at): one for one in told}
+        outcomes = [
+            Outcome(
+                conversation_id=one.episode.conversation_id, episode=one.episode, name=one.name, value=one.value,
+                source=one.source, reason=_cut(one.reason, one.episode.agent), at=one.at, recorded_by=by.name[:200],
+            )
+            for key, one in fresh.items() if key not in known
+        ]  # fmt: skip
+        Outcome.objects.bulk_create(outcomes)
+        ends = ends_of(conversations)
+        for conversation in conversations:
+            _resolve(conversation, ends[conversation.pk])
+    return len(outcomes)
+
+
+def _resolve(conversation: Conversation, end: Reading) -> None:
     if (end.resolution, end.source) == (conversation.resolution, conversation.resolution_source):
         return
     rows = Conversation.objects.filter(pk=conversation.pk)

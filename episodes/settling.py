@@ -18,7 +18,7 @@ from episodes.turns import Turn, turns_of
 from episodes.understanding import signal_of
 from harness.models import Agent
 
-__all__ = ["end_of", "settle_agent", "truth_order"]
+__all__ = ["end_of", "ends_of", "settle_agent", "truth_order"]
 
 _BATCH = 200
 
@@ -31,6 +31,14 @@ def truth_order(agent: Agent) -> tuple[str, ...]:
 def end_of(conversation: Conversation, order: Sequence[str]) -> Reading:
     """Return how a conversation ended by what was said of it so far."""
     return derive(_statements([conversation.pk])[conversation.pk], last_at=conversation.last_at, order=order)
+
+
+def ends_of(conversations: Sequence[Conversation]) -> Mapping[UUID, Reading]:
+    """Return how each conversation ended by what was said of it so far, in one query; agents come with objectives."""
+    statements = _statements([row.pk for row in conversations])
+    return {
+        row.pk: derive(statements[row.pk], last_at=row.last_at, order=truth_order(row.agent)) for row in conversations
+    }
 
 
 def settle_agent(agent: Agent, *, then: Callable[[list[UUID]], None], batch: int = _BATCH) -> list[UUID]:

@@ -1,1 +1,4 @@
-"""Recorded runs of published benchmarks, loaded as agents, versions, episodes and outcomes."""
+"""Conversations recorded elsewhere, read from files of several formats and captured like reported ones.
+
+`formats` lists what can be read; each reader is pure (lines in, entries and bad lines out), one loader stores them.
+"""

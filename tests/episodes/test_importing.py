@@ -1,20 +1,27 @@
-"""Recorded runs come in as agents, versions, episodes with all steps and outcomes; once, and bad lines by number."""
+"""Files of every format come in as episodes with all steps and outcomes: once, resumable, bad lines by number."""
 
+import gzip
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import transaction
 
+from accounts.acting import MACHINE
 from audit.models import Event
+from episodes.importing.formats import FORMATS
+from episodes.importing.loading import Loader
 from episodes.models import Conversation, Critique, Episode, Outcome, Pattern, Signal
 from harness.models import Agent, HarnessVersion
 
 pytestmark = pytest.mark.django_db
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT.parent / "shared" / "data"
 
 
 def trajectory(name: str = "gpt:airline:1:0", **changes: Any) -> dict[str, Any]:
@@ -217,6 +224,211 @@ def test_import__understand__goes_from_capture_to_patterns(folder: Path) -> None
     assert list(Pattern.objects.values_list("kind", "num_episodes")) == (
         [("tool_error:get_user_details", dev)] if dev else []
     )
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_import__example_of_each_format__is_an_episode_once(format_name: str, tmp_path: Path) -> None:
+    file = tmp_path / "export.txt"
+    file.write_text(FORMATS[format_name].example)
+
+    said = load(format_name, file)
+
+    episode = Episode.objects.get()
+    assert episode.output_text
+    assert episode.user_texts()
+    assert episode.agent.slug.startswith(format_name)
+    assert episode.agent.stable is not None
+    num_ends = Outcome.objects.count()
+    assert f"1 episodes imported, 0 known already, {num_ends} outcomes, 0 lines skipped" in said
+    assert "0 episodes imported, 1 known already, 0 outcomes" in load(format_name, file)
+
+
+def chat(number: int) -> dict[str, Any]:
+    return {
+        "id": f"chat-{number}",
+        "messages": [
+            {"role": "system", "content": "Help."},
+            {"role": "user", "content": f"Where is my parcel {number}?"},
+            {"role": "assistant", "content": "On its way."},
+        ],
+        "metadata": {"outcome": "resolved"},
+    }
+
+
+def test_import__into_an_agent__takes_its_harness_where_the_chat_had_it(agent: Agent, tmp_path: Path) -> None:
+    known = {
+        "prompt": {"system": "Help.", "rules": {}, "examples": {}},
+        "tools": {},
+        "model": {"name": "", "parameters": {}},
+    }
+    with transaction.atomic():
+        version = HarnessVersion.create(agent=agent, document=known, parent=None, by=MACHINE, note="as recorded")
+    other = {"id": "chat-2", "messages": [{"role": "user", "content": "Hello, who is there?"}]}
+
+    load("openai-chat", written(tmp_path / "a.jsonl", chat(1), other), "--agent", agent.slug, "--at", "2025-03-01")
+
+    rows = dict(Episode.objects.filter(agent=agent).values_list("external_id", "harness_digest"))
+    assert rows == {"chat-1": version.digest, "chat-2": ""}
+    assert agent.versions.count() == 2
+    episode = Episode.objects.get(external_id="chat-1")
+    assert episode.started_at.isoformat() == "2025-03-01T00:00:00+00:00"
+    assert episode.attributes["clock"] == "assumed"
+    assert list(Outcome.objects.values_list("name", "source")) == [("resolved", "agent")]
+
+
+@pytest.mark.parametrize("names", [("評価一", "評価二"), ("long " * 20 + "one", "long " * 20 + "two")])
+def test_import__evals_with_alike_slugs__are_agents_of_their_own(tmp_path: Path, names: tuple[str, str]) -> None:
+    rows = [{"eval_id": name, "id": str(place), "sample": {"output_text": "4"}} for place, name in enumerate(names)]
+
+    load("openai-evals", written(tmp_path / "a.jsonl", *rows))
+
+    assert Agent.objects.count() == 2
+
+
+def test_import__unknown_agent_or_owner__is_refused_in_a_sentence(tmp_path: Path) -> None:
+    file = written(tmp_path / "a.jsonl", chat(1))
+
+    with pytest.raises(CommandError, match="There is no agent 'nobody'"):
+        load("openai-chat", file, "--agent", "nobody")
+    with pytest.raises(CommandError, match="no active user 'nobody'"):
+        load("openai-chat", file, "--owner", "nobody")
+    assert not Episode.objects.exists()
+
+
+class _StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_after", [1, 230, 401])
+def test_import__interrupted_anywhere__goes_on_and_imports_nothing_twice(tmp_path: Path, stop_after: int) -> None:
+    file = written(tmp_path / "a.jsonl", *(chat(number) for number in range(450)))
+    seen = 0
+
+    def stop(_: Path, num: int) -> None:
+        nonlocal seen
+        seen += bool(num)
+        if seen > stop_after:
+            raise _StopError
+
+    with pytest.raises(_StopError):
+        Loader("openai-chat").load([file], on_bytes=stop)
+    before = Episode.objects.count()
+    moved = written(tmp_path / "moved.jsonl", *(chat(number) for number in reversed(range(450))))
+    loader = Loader("openai-chat")
+    loader.load([moved])
+
+    assert before in {0, 200, 400}
+    assert (loader.summary.known, loader.summary.imported) == (before, 450 - before)
+    assert Episode.objects.count() == Outcome.objects.count() == 450
+    assert not Episode.objects.exclude(conversation__resolution="resolved").exists()
+
+
+def test_import__same_id_with_other_content__is_told_and_the_first_stays(tmp_path: Path) -> None:
+    load("openai-chat", written(tmp_path / "a.jsonl", chat(1)))
+
+    said = load("openai-chat", written(tmp_path / "b.jsonl", chat(1), {**chat(2), "id": "chat-1"}))
+
+    assert "b.jsonl:2: skipped: Episode 'chat-1' was already captured with other content" in said
+    assert "parcel 1" in Episode.objects.get().first_user_text
+
+
+def test_import__later_export_with_more_scores__adds_only_these(tmp_path: Path) -> None:
+    trace = {"id": "t-1", "timestamp": "2025-03-01T12:00:00Z", "input": "Where is it, please?", "output": "Here."}
+    score = {
+        "id": "s",
+        "traceId": "t-1",
+        "name": "csat",
+        "value": 4,
+        "source": "API",
+        "timestamp": "2025-03-02T12:00:00Z",
+    }
+    later = {**score, "id": "s-2", "name": "success", "value": 1}
+    load("langfuse", written(tmp_path / "a.jsonl", trace, score))
+
+    said = load("langfuse", written(tmp_path / "traces.jsonl", trace), written(tmp_path / "scores.jsonl", later, score))
+
+    assert "0 episodes imported, 1 known already, 1 outcomes, 0 lines skipped" in said
+    assert set(Outcome.objects.values_list("name", "value")) == {("csat", 4.0), ("resolved", 1.0)}
+    assert Conversation.objects.get().resolution == "resolved"
+
+
+def test_import__outcome_that_is_refused__costs_no_episode_and_no_other_outcome(tmp_path: Path) -> None:
+    trace = {"id": "t-1", "timestamp": "2025-03-01T12:00:00Z", "input": "Where is it, please?", "output": "Here."}
+    future = {"traceId": "t-1", "name": "csat", "value": 4, "source": "API", "timestamp": "2999-01-01T00:00:00Z"}
+    fine = {"traceId": "t-1", "name": "nps", "value": 9, "source": "API", "timestamp": "2025-03-02T00:00:00Z"}
+
+    said = load("langfuse", written(tmp_path / "a.jsonl", trace, future, fine))
+
+    assert "a.jsonl:1: skipped: the episode is kept, its outcome is not: " in said
+    assert list(Outcome.objects.values_list("name", flat=True)) == ["nps"]
+
+
+def test_import__gzip_by_suffix__is_read_and_damage_is_told(tmp_path: Path) -> None:
+    text = "".join(json.dumps(chat(number)) + "\n" for number in range(2_000)).encode()
+    whole, cut, none = tmp_path / "a.jsonl.gz", tmp_path / "b.jsonl.gz", tmp_path / "c.jsonl.gz"
+    whole.write_bytes(gzip.compress(text[: text.index(b"\n") + 1]))
+    cut.write_bytes(gzip.compress(text)[:-2_000])
+    none.write_text("this is no gzip")
+
+    assert "1 episodes imported" in load("openai-chat", whole)
+    said = load("openai-chat", cut)
+    assert "the file is damaged and ends here" in said
+    assert Episode.objects.count() > 500
+    with pytest.raises(CommandError, match="Nothing in these files could be read as openai-chat"):
+        load("openai-chat", none)
+
+
+def test_import__files_that_cannot_be_read__are_named_before_anything_is_done(tmp_path: Path) -> None:
+    good = written(tmp_path / "a.jsonl", chat(1))
+
+    with pytest.raises(CommandError, match="is a folder"):
+        load("openai-chat", good, tmp_path)
+    with pytest.raises(CommandError, match="There is no file"):
+        load("openai-chat", good, tmp_path / "none.jsonl")
+    if os.geteuid():
+        good.chmod(0)
+        with pytest.raises(CommandError, match="cannot be read"):
+            load("openai-chat", good)
+    assert not Episode.objects.exists()
+
+
+def test_import__nothing_readable__exits_with_one_after_the_summary(tmp_path: Path) -> None:
+    out = io.StringIO()
+
+    with pytest.raises(CommandError) as refusal:
+        call_command(
+            "import_episodes", "csv", written(tmp_path / "a.csv", "a,b\n1,2"), stdout=out, stderr=io.StringIO()
+        )
+
+    assert refusal.value.returncode == 1
+    assert "a.csv:1: skipped: No column holds the input" in out.getvalue()
+    assert "0 episodes imported" in out.getvalue()
+    assert not Agent.objects.exists()
+
+
+def test_import__what_is_printed__cannot_steer_a_terminal(tmp_path: Path) -> None:
+    said = load("csv", written(tmp_path / "a.csv", "input,outcome\nfine there,\nhello there,\x1b[2Jgone"))
+
+    assert "\x1b" not in said
+    assert "1 lines skipped" in said
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--column", "input"), ("--column", "author=x"), ("--outcome", "done=great"), ("--at", "soon")]
+)
+def test_import__option_that_makes_no_sense__is_refused(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    with pytest.raises(CommandError):
+        load("csv", written(tmp_path / "a.csv", "input\nhello"), *arguments)
+
+
+def test_import__every_format__is_in_the_help_and_the_documentation(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        call_command("import_episodes", "--help")
+    helped, documented = capsys.readouterr().out, (ROOT / "docs" / "importing.md").read_text()
+
+    for one in FORMATS.values():
+        assert f"{one.name:<14}{one.summary}" in helped
+        assert f"| `{one.name}` | {one.reads} | {one.outcome} |" in documented
 
 
 @pytest.mark.parametrize(

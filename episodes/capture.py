@@ -12,15 +12,16 @@ from django.utils import timezone
 from psycopg.errors import DeadlockDetected, UniqueViolation
 
 from accounts.ids import uuid7
+from episodes.content import CONTENT
 from episodes.copying import copy_rows, json_text
-from episodes.door import PlainItems, Read, Refused, StepItem, read_item
+from episodes.door import PlainItems, Read, Refused, read_item
 from episodes.exceptions import BatchTooLargeError
 from episodes.models import Conversation, Episode
 from episodes.splits import split_of
 from episodes.turns import opening_of, turns_of
 from harness.models import Agent
 
-__all__ = ["MAX_EPISODES", "Receipt", "Rejection", "as_answer", "capture"]
+__all__ = ["MAX_EPISODES", "Receipt", "Rejection", "as_answer", "capture", "conversation_for"]
 
 MAX_EPISODES = 1_000
 _TRIES = 5
@@ -93,8 +94,10 @@ def _read(agent: Agent, items: Sequence[object], receipt: Receipt) -> list[_Arri
     now = timezone.now()
     first: dict[str, _Arrival] = {}
     for index, raw in enumerate(items):
-        read = raw if isinstance(raw, Refused) else read_item(
-            raw, agent_slug=agent.slug, redacted_kinds=kinds, is_plain=is_plain
+        read = (
+            raw
+            if isinstance(raw, Refused)
+            else read_item(raw, agent_slug=agent.slug, redacted_kinds=kinds, is_plain=is_plain)
         )
         if isinstance(read, Refused):
             receipt.rejected.append(Rejection(index, read.id, read.code, read.reason))
@@ -208,38 +211,25 @@ def _new_conversations(agent: Agent, arrivals: list[_Arrival], talks: dict[str, 
         )  # fmt: skip
 
 
-_EPISODE = ("id", "agent", "conversation", "external_id", "input", "output", "steps", "workflow", "sources", "usage",
-            "external_refs", "attributes", "harness_digest", "release_ref", "arm", "weight", "started_at", "ended_at",
-            "body_digest")  # fmt: skip
+_EPISODE = ("id", "agent", "body_digest", *CONTENT)
+_JSON = frozenset({"input", "output", "steps", "sources", "usage", "external_refs", "attributes"})
 
 
 def _episode(agent: Agent, arrival: _Arrival, talk: _Talk) -> tuple[Any, ...]:
-    item = arrival.read.item
-    return (
-        arrival.row_id, agent.pk, talk.id, item.id, json_text(item.input), json_text(item.output),
-        json_text([_step(step) for step in item.steps]), item.workflow, json_text(item.sources), json_text(item.usage),
-        json_text(item.external_refs), json_text(item.attributes), item.harness_digest, item.release, item.arm,
-        item.weight, arrival.started_at, item.ended_at, arrival.read.digest,
-    )  # fmt: skip
+    stored = arrival.read.content | {"conversation": talk.id, "started_at": arrival.started_at}
+    values = (json_text(stored[name]) if name in _JSON else stored[name] for name in CONTENT)
+    return (arrival.row_id, agent.pk, arrival.read.digest, *values)
 
 
-def _step(step: StepItem) -> dict[str, Any]:
-    """Return the step as it is stored: what is left out is `StepReading`'s default."""
-    stored: dict[str, Any] = {"kind": step.kind}
-    if step.name:
-        stored["name"] = step.name
-    if step.attempt != 1:
-        stored["attempt"] = step.attempt
-    if step.input:
-        stored["input"] = step.input
-    if step.output:
-        stored["output"] = step.output
-    if step.error or step.status != "ok":
-        # A step that names its error has failed, whatever its status says.
-        stored |= {"status": "error", "error": step.error}
-    if step.latency_ms is not None:
-        stored["latency_ms"] = step.latency_ms
-    return stored
+def conversation_for(agent: Agent, read: Read) -> UUID | None:
+    """Return the id of an amended episode's conversation, made or stretched; `None` where it is another user's."""
+    started_at = read.item.started_at or read.item.ended_at or timezone.now()
+    arrival = _Arrival(0, read, started_at)
+    talks = _conversations(agent, [arrival])
+    kept = _of_one_user([arrival], talks, Receipt())
+    copy_rows(Conversation, _CONVERSATION, _new_conversations(agent, kept, talks))
+    _move_conversations(kept, talks)
+    return talks[arrival.conversation].id if kept else None
 
 
 # A conversation that goes on after it had settled is open again: silence is counted anew.

@@ -1,16 +1,20 @@
 """Captured episodes enter the record as one Merkle root a minute, so that none can be changed or lost unseen."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
 
 from accounts.acting import MACHINE
-from audit.chain import merkle_root
+from audit.chain import Finding, merkle_root
+from audit.models import Event
 from audit.record import record
-from episodes.models import Episode
+from episodes.content import has_its_digest
+from episodes.models import Episode, EpisodeAmendment
 
-__all__ = ["commit_waiting", "root_of"]
+__all__ = ["commit_waiting", "root_of", "verify_committed"]
 
 _EPISODES_PER_ROOT = 10_000
 
@@ -45,3 +49,29 @@ def commit_waiting(limit: int = _EPISODES_PER_ROOT) -> int:
     )
     Episode.objects.filter(pk__in=keys).update(committed_at=now)
     return len(keys)
+
+
+def verify_committed() -> Iterator[Finding]:
+    """Yield every root that the episodes it covers no longer give, and every episode that is not what its digest says.
+
+    A finding names the sequence number of the root's event.
+    """
+    for event in Event.objects.filter(action="episodes.captured", seal__isnull=False).order_by("seal__seq"):
+        seq, problem = event.seal.seq, ""
+        committed_at = datetime.fromisoformat(event.facts["committed_at"])
+        leaves: list[tuple[UUID, str]] = []
+        # Ids are ordered by time: the range finds the rows by the primary key.
+        ends = (UUID(event.facts["first"]), UUID(event.facts["last"]))
+        rows = Episode.objects.filter(pk__range=ends, committed_at=committed_at).select_related("conversation")
+        for row in rows.order_by("id").defer("conversation__embedding").iterator(chunk_size=500):
+            leaves.append((row.pk, row.body_digest))
+            if not has_its_digest(row):
+                yield Finding(seq, f"episode {row.pk} ({row.external_id}) is not what its digest names")
+        replaced = EpisodeAmendment.objects.filter(previous_committed_at=committed_at)
+        leaves += replaced.values_list("episode_id", "previous_digest")
+        if len(leaves) != event.facts["count"]:
+            problem = f"it covers {event.facts['count']} episodes, {len(leaves)} are there"
+        elif root_of(digest for _, digest in sorted(leaves)) != event.digest:
+            problem = "its episodes do not give its root"
+        if problem:
+            yield Finding(seq, f"event {event.pk} (episodes.captured): {problem}")

@@ -15,14 +15,17 @@ def copy_rows(model: type[models.Model], columns: Sequence[str], rows: Iterable[
     JSON goes in as text made by `json_text`. Columns left out take the default of the database. Raises the database's
     errors; a row that breaks a constraint undoes the whole statement.
     """
-    fields = [model._meta.get_field(name) for name in columns]
-    names = ", ".join(connection.ops.quote_name(field.column) for field in fields)  # type: ignore[union-attr]  # no relations from elsewhere
+    columns_of = {field.name: str(field.column) for field in model._meta.concrete_fields}
+    names = ", ".join(connection.ops.quote_name(columns_of[name]) for name in columns)
     table = connection.ops.quote_name(model._meta.db_table)
     # The copy is psycopg's own and does not speak Django's errors.
-    with connection.cursor() as cursor, connection.wrap_database_errors:
-        with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row(row)
+    with (
+        connection.cursor() as cursor,
+        connection.wrap_database_errors,
+        cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy,
+    ):
+        for row in rows:
+            copy.write_row(row)
 
 
 def json_text(value: Any) -> str:

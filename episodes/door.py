@@ -8,10 +8,21 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
-from harness.canonical import DocumentError, Json, canonical_bytes, clean_json, sha256_hex
+from episodes.content import digest_of_content
+from harness.canonical import DocumentError, Json, clean_json
 from harness.sensitive import may_hold, redact
 
-__all__ = ["MAX_EPISODE_BYTES", "MAX_STEPS", "EpisodeItem", "PlainItems", "Read", "Refused", "StepItem", "read_item"]
+__all__ = [
+    "MAX_EPISODE_BYTES",
+    "MAX_STEPS",
+    "EpisodeItem",
+    "PlainItems",
+    "Read",
+    "Refused",
+    "StepItem",
+    "read_item",
+    "redacted",
+]
 
 MAX_EPISODE_BYTES = 2 * 1024 * 1024
 MAX_STEPS = 2_000
@@ -106,9 +117,10 @@ class EpisodeItem(_Item):
 
 @dataclass(frozen=True)
 class Read:
-    """A readable item with the digest of exactly what is kept of it."""
+    """A readable item, the content that is kept of it, and the digest of exactly that."""
 
     item: EpisodeItem
+    content: dict[str, Any]
     digest: str
 
 
@@ -139,10 +151,41 @@ def read_item(
         return Refused("other_agent", f"This key reports for agent {agent_slug!r}, not for {item.agent!r}.", named)
     if item.started_at and item.ended_at and item.ended_at < item.started_at:
         return Refused("invalid", "/ended_at lies before /started_at. Send both in UTC.", named)
-    text = canonical_bytes(body)
-    if len(text) > MAX_EPISODE_BYTES:
+    content = _content(item)
+    digest, size = digest_of_content(content)
+    if size > MAX_EPISODE_BYTES:
         return Refused("too_large", f"The episode is larger than {MAX_EPISODE_BYTES:,} bytes. Send less in one.", named)
-    return Read(item, sha256_hex(text))
+    return Read(item, content, digest)
+
+
+def _content(item: EpisodeItem) -> dict[str, Any]:
+    """Return what an episode stores of the item."""
+    return {
+        "external_id": item.id, "conversation": item.conversation or item.id, "input": item.input, "output": item.output,
+        "steps": [_stored_step(step) for step in item.steps], "workflow": item.workflow, "sources": item.sources,
+        "usage": item.usage, "external_refs": item.external_refs, "attributes": item.attributes,
+        "harness_digest": item.harness_digest, "release_ref": item.release, "arm": item.arm, "weight": item.weight,
+        "started_at": item.started_at, "ended_at": item.ended_at,
+    }  # fmt: skip
+
+
+def _stored_step(step: StepItem) -> dict[str, Any]:
+    """Return the step as it is stored: what is left out is `StepReading`'s default."""
+    stored: dict[str, Any] = {"kind": step.kind}
+    if step.name:
+        stored["name"] = step.name
+    if step.attempt != 1:
+        stored["attempt"] = step.attempt
+    if step.input:
+        stored["input"] = step.input
+    if step.output:
+        stored["output"] = step.output
+    if step.error or step.status != "ok":
+        # A step that names its error has failed, whatever its status says.
+        stored |= {"status": "error", "error": step.error}
+    if step.latency_ms is not None:
+        stored["latency_ms"] = step.latency_ms
+    return stored
 
 
 def _id_of(raw: object) -> str:
@@ -163,7 +206,7 @@ def _redacted_item(body: dict[str, Json], kinds: Collection[str]) -> dict[str, J
         _collect(body[name], told)
     if not may_hold("\n".join(told), kinds):
         return body
-    return {name: _redacted(value, kinds) if name in _FREE_TEXT else value for name, value in body.items()}
+    return {name: redacted(value, kinds) if name in _FREE_TEXT else value for name, value in body.items()}
 
 
 def _collect(value: Json, into: list[str]) -> None:
@@ -178,15 +221,15 @@ def _collect(value: Json, into: list[str]) -> None:
             _collect(part, into)
 
 
-def _redacted(value: Json, kinds: Collection[str]) -> Json:
+def redacted(value: Any, kinds: Collection[str]) -> Any:
     """Return the value with findings cut from every text; names of members are left alone."""
     match value:
         case str():
             return redact(value, kinds)
         case list():
-            return [_redacted(part, kinds) for part in value]
+            return [redacted(part, kinds) for part in value]
         case dict():
-            return {name: _redacted(part, kinds) for name, part in value.items()}
+            return {name: redacted(part, kinds) for name, part in value.items()}
         case _:
             return value
 

@@ -13,7 +13,14 @@ from episodes.understanding import understand_waiting
 from harness.models import Agent
 from jobs.tasks import enqueue, job
 
-__all__ = ["commit_captured", "enqueue_review", "review_conversations", "settle_conversations", "understand", "understand_captured"]
+__all__ = [
+    "commit_captured",
+    "enqueue_review",
+    "review_conversations",
+    "settle_conversations",
+    "understand",
+    "understand_captured",
+]
 
 _REVIEWS_PER_TASK = 50
 

@@ -3,6 +3,7 @@
 from typing import Any, Self
 
 from django.db.models import Q
+from django.db.models.functions import Now
 from pgvector.django import CosineDistance
 
 from harness.querysets import OfAgentQuerySet, PlainOfAgentQuerySet
@@ -18,6 +19,7 @@ __all__ = [
     "OfPatternQuerySet",
     "OutcomeQuerySet",
     "PatternQuerySet",
+    "TraceQuerySet",
 ]
 
 _FAILURES = ("failed", "abandoned", "escalated", "blocked")
@@ -110,6 +112,18 @@ class CritiqueQuerySet(OfAgentQuerySet):
 
     def outside_patterns(self) -> Self:
         return self.filter(is_failure=True, membership__isnull=True)
+
+
+class TraceQuerySet(PlainOfAgentQuerySet):
+    """Traces: which are to be made into episodes."""
+
+    def waiting(self) -> Self:
+        """Return those with records that are in no episode yet."""
+        return self.filter(due_at__isnull=False)
+
+    def due(self) -> Self:
+        """Return those that have been quiet for long enough."""
+        return self.filter(due_at__lte=Now())
 
 
 class IntentQuerySet(OfAgentQuerySet):

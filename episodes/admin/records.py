@@ -26,10 +26,13 @@ from episodes.admin.marking import (
     flag_together,
     report_ending,
 )
-from episodes.models import Conversation, Episode, Outcome, Signal
+from episodes.models import Conversation, Episode, EpisodeAmendment, Outcome, Signal, Trace, TraceFragment
 from episodes.turns import turns_of
 
-__all__ = ["ConversationAdmin", "EpisodeAdmin", "OutcomeAdmin", "SignalAdmin", "StepAdmin"]
+__all__ = [
+    "ConversationAdmin", "EpisodeAdmin", "EpisodeAmendmentAdmin", "OutcomeAdmin", "SignalAdmin", "TraceAdmin",
+    "TraceFragmentAdmin",
+]  # fmt: skip
 
 RESOLUTION_COLORS = {**STATUS_COLORS, "open": "default"}
 _MAX_EPISODES = 60
@@ -191,5 +194,30 @@ class OutcomeAdmin(GovernedAdmin):
 class SignalAdmin(GovernedAdmin):
     list_display = ("kind", "layer", "episode", "detector", "created_at")
     list_filter = ("kind", "layer")
+    list_select_related = ("episode",)
+    ordering = ("-id",)
+
+
+@admin.register(Trace)
+class TraceAdmin(GovernedAdmin):
+    list_display = ("trace_id", "agent", "has_root", "num_fragments", "last_at", "due_at", "error")
+    list_filter = ("has_root",)
+    search_fields = ("=trace_id",)
+    list_select_related = ("agent",)
+    ordering = ("-id",)
+
+
+@admin.register(TraceFragment)
+class TraceFragmentAdmin(GovernedAdmin):
+    list_display = ("trace_id", "agent", "received_at")
+    search_fields = ("=trace_id",)
+    list_select_related = ("agent",)
+    exclude = ("body",)
+    ordering = ("-id",)
+
+
+@admin.register(EpisodeAmendment)
+class EpisodeAmendmentAdmin(GovernedAdmin):
+    list_display = ("episode", "reason", "previous_digest", "amended_at")
     list_select_related = ("episode",)
     ordering = ("-id",)

@@ -11,7 +11,7 @@ from episodes.door import PlainItems, Refused
 from episodes.exceptions import BatchTooLargeError, UnreadableBatchError
 from harness.canonical import UnsureError, plain_json
 
-__all__ = ["MAX_BATCH_BYTES", "EpisodeJsonLinesParser", "EpisodeLinesParser", "EpisodesParser"]
+__all__ = ["MAX_BATCH_BYTES", "EpisodeJsonLinesParser", "EpisodeLinesParser", "EpisodesParser", "read_body"]
 
 MAX_BATCH_BYTES = 16 * 1024 * 1024
 _CHUNK = 256 * 1024
@@ -109,9 +109,12 @@ def _why(error: Exception) -> str:
 
 def _body(stream: IO[bytes], context: Mapping[str, Any] | None) -> bytes:
     request = (context or {}).get("request")
-    encoding = (
-        request.headers.get("Content-Encoding", "identity").strip().lower() if request is not None else "identity"
-    )
+    return read_body(stream, request.headers.get("Content-Encoding", "") if request is not None else "")
+
+
+def read_body(stream: IO[bytes], encoding: str) -> bytes:
+    """Return a request's body, unpacked where it is gzip; raise `BatchTooLargeError`, `UnreadableBatchError`."""
+    encoding = encoding.strip().lower()
     if encoding in {"", "identity"}:
         return _bounded(iter(lambda: stream.read(_CHUNK), b""))
     if encoding not in {"gzip", "x-gzip"}:

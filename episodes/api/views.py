@@ -43,6 +43,7 @@ from episodes.exceptions import UnreadableBatchError
 from episodes.intents import define
 from episodes.judging import CorrectionText, correct, flag, report_outcome
 from episodes.models import Conversation, Correction, Critique, Episode, Intent, Pattern
+from episodes.pressure import admitted
 from harness.api.verbs import GovernedViewSet, StatefulViewSet, with_verbs
 from harness.authentication import actor_of
 from harness.models import Agent
@@ -114,9 +115,7 @@ class EpisodeViewSet(_Filtered):
 
     def get_queryset(self) -> QuerySet[Any]:
         rows = super().get_queryset().select_related("agent", "conversation")
-        return (
-            rows.defer("conversation__embedding").prefetch_related("signals", "flags") if self.detail else rows
-        )
+        return rows.defer("conversation__embedding").prefetch_related("signals", "flags") if self.detail else rows
 
     def get_object(self) -> Episode:
         actor = actor_of(self.request)
@@ -134,7 +133,7 @@ class EpisodeViewSet(_Filtered):
         if not isinstance(items, list):
             raise UnreadableBatchError("The body is empty. Send one episode, a list of them, or NDJSON.")
         agent = get_object_or_404(Agent.objects.visible_to(actor).select_related("policy"), pk=actor.agent_id)
-        with acting(actor):
+        with admitted(), acting(actor):
             receipt = capture(agent, items)
         return Response(as_answer(receipt), status=status.HTTP_202_ACCEPTED)
 

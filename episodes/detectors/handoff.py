@@ -23,7 +23,11 @@ def detect(steps: Sequence[StepReading], *, says_handoff: bool = False) -> Found
     names the check that demanded it.
     """
     handoffs = [
-        step for step in steps if step.kind == "handoff" or (step.kind == "tool_call" and is_handoff_name(step.name))
+        step
+        for step in steps
+        # Another agent's turn inside the run is a hand-off too, but nobody gave the user away.
+        if (step.kind == "handoff" and step.input.get("to") != "agent")
+        or (step.kind == "tool_call" and is_handoff_name(step.name))
     ]
     if not handoffs and not says_handoff:
         return None

@@ -24,9 +24,7 @@ END $$
 
 
 def _key(to: str, name: str) -> models.ForeignKey:
-    return models.ForeignKey(
-        db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name=name, to=to
-    )
+    return models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name=name, to=to)
 
 
 class Migration(migrations.Migration):

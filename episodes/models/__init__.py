@@ -1,8 +1,10 @@
 """What agents lived through, and what was understood of it."""
 
+from episodes.models.amendments import EpisodeAmendment
 from episodes.models.judgments import CorrectedEpisode, Correction, Critique, Flag, Outcome
 from episodes.models.patterns import Pattern, PatternMember
 from episodes.models.records import Conversation, Episode
+from episodes.models.traces import Trace, TraceFragment
 from episodes.models.understanding import Intent, Signal
 
 __all__ = [
@@ -11,10 +13,13 @@ __all__ = [
     "Correction",
     "Critique",
     "Episode",
+    "EpisodeAmendment",
     "Flag",
     "Intent",
     "Outcome",
     "Pattern",
     "PatternMember",
     "Signal",
+    "Trace",
+    "TraceFragment",
 ]

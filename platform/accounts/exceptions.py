@@ -1,5 +1,7 @@
 """Refusals that people and programs can act on."""
 
+from typing import ClassVar
+
 __all__ = ["DomainError", "HistoryBypassError", "NotPermittedError"]
 
 
@@ -8,6 +10,7 @@ class DomainError(Exception):
 
     code = "refused"
     http_status = 409
+    retry_after_s: ClassVar[int | None] = None
 
 
 class NotPermittedError(DomainError):

@@ -128,6 +128,9 @@ LANGUAGE_CODE = "en-us"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 32 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 2_000
 
+# Capture: requests one web process takes in at a time; its other threads go on serving harnesses
+CAPTURE_PLACES = 6
+
 # Jobs
 REDIS_URL = redis_url()
 _QUEUE = {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 600, "SERIALIZER": "rq.serializers.JSONSerializer"}
@@ -137,6 +140,7 @@ SCHEDULE: list[tuple[str, int]] = [
     ("audit.jobs.seal", 1),
     ("jobs.reconciler.reconcile", 2),
     ("jobs.reconciler.forget_finished", 300),
+    ("episodes.trace_jobs.assemble_traces", 1),
     ("episodes.jobs.understand_captured", 1),
     ("episodes.jobs.settle_conversations", 2),
     ("episodes.jobs.commit_captured", 60),

@@ -11,6 +11,7 @@ __all__ = ["urlpatterns"]
 urlpatterns = [
     path("admin/", include("console.urls")),
     path("admin/", admin.site.urls),
+    path("", include("episodes.api.otlp")),
     path("api/v1/", include("episodes.api.urls")),
     path("api/v1/", include("proposals.api.urls")),
     path("api/v1/", include("evals.api.urls")),

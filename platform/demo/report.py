@@ -9,6 +9,8 @@ from typing import Any
 
 from django.db import connection
 
+from audit.models import Event
+from audit.record import reference
 from demo.passes import Demonstration, PassRecord
 from episodes.models import CorrectedEpisode, Correction
 from evals.gate.policy import GatePolicy
@@ -70,9 +72,9 @@ def build_report(demo: Demonstration, *, seconds: float, ablate: str) -> dict[st
         "closure": (_share(final) - _share(start)) / gap if gap > 0 else 0.0,
         "final_beats_start_p": sign_test(start, final),
         "passes": _passes(demo.passes, by_digest, meter),
-        "refused": [_named(row) for row in Proposal.objects.filter(agent=agent, verdict="fail").order_by("pk")],
-        "rolled_back": [_released(row) for row in releases if row.status == Release.Status.ROLLED_BACK],
-        "harmful_releases": _harmful(releases, meter),
+        "refused": [_refused(row) for row in Proposal.objects.filter(agent=agent, verdict="fail").order_by("pk")],
+        "rolled_back": [_rolled_back(row) for row in releases if row.status == Release.Status.ROLLED_BACK],
+        **_harm(releases, meter),
         "corrections_used": {
             "acts": Correction.objects.filter(agent=agent).count(),
             "episodes": CorrectedEpisode.objects.filter(correction__agent=agent).count(),
@@ -136,6 +138,19 @@ def _named(row: Proposal) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _refused(row: Proposal) -> dict[str, Any]:
+    gates = row.verdict_summary.get("gates", {})
+    return _named(row) | {"failed_gates": sorted(name for name, gate in gates.items() if gate["verdict"] == "fail")}
+
+
+def _rolled_back(row: Release) -> dict[str, Any]:
+    """Return the release with who ended it: the guard, by an alarm that was kept with its numbers, or a person."""
+    move = Event.objects.filter(action="release.roll_back", object_ref=reference(row)).order_by("-pk").first()
+    is_alarm = row.ticks.filter(status="alarm").exists()
+    by_guard = move is not None and move.actor_kind == "machine" and is_alarm
+    return _released(row) | {"by": "guard" if by_guard else "person"}
+
+
 def _released(row: Release) -> dict[str, Any]:
     return {
         "id": str(row.pk), "version": row.version.number, "title": row.proposal.title, "status": row.status,
@@ -143,14 +158,17 @@ def _released(row: Release) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _harmful(releases: Sequence[Release], meter: Benchmark) -> int:
-    """Count promoted releases whose paired held-out difference lies below zero with its upper bound."""
-    harmful = 0
+def _harm(releases: Sequence[Release], meter: Benchmark) -> dict[str, int]:
+    """Count promoted releases whose paired held-out difference lies below zero with its upper bound, and unmeasured ones."""
+    harmful = unmeasured = 0
     for row in releases:
-        before, after = measured(meter, row.baseline.digest), measured(meter, row.version.digest)
-        if row.status == Release.Status.PROMOTED and before and after:
-            harmful += paired_interval(before, after)[2] < 0
-    return harmful
+        if row.status == Release.Status.PROMOTED:
+            before, after = measured(meter, row.baseline.digest), measured(meter, row.version.digest)
+            if before and after:
+                harmful += paired_interval(before, after)[2] < 0
+            else:
+                unmeasured += 1
+    return {"harmful_releases": harmful, "unmeasured_releases": unmeasured}
 
 
 def _overrides(agent: Agent) -> list[dict[str, Any]]:
@@ -183,9 +201,12 @@ def lines_held(report: Mapping[str, Any]) -> dict[str, bool]:
         "no pass loses 3 points": all(row["change"]["lower_95"] > -MARGIN for row in passes),
         "final beats start": report["final_beats_start_p"] <= 0.05,
         "final within 5 points of the ceiling": report["ceiling"] - report["final"] <= CEILING_MARGIN,
-        "no harmful release": report["harmful_releases"] == 0,
-        "a proposal was refused": bool(report["refused"]),
-        "a release was rolled back": bool(report["rolled_back"]),
+        "no harmful release": report["harmful_releases"] == 0 == report["unmeasured_releases"],
+        "the gate refused a person's proposal that breaks another intent": any(
+            row["source"] == "person" and {"slices", "protected"} & set(row["failed_gates"])
+            for row in report["refused"]
+        ),
+        "the guard rolled a release back": any(row["by"] == "guard" for row in report["rolled_back"]),
         "at most 10 releases": sum(len(row["releases"]) for row in passes) <= 10,
         "at least 3,000 subjects": report["subjects"] >= 3_000,
         "at most 15 minutes": report["minutes"] <= 15,

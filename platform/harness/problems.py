@@ -35,7 +35,10 @@ def as_problem(error: Exception, context: dict[str, Any]) -> Response | None:
 def _translated(error: Exception) -> Response | None:
     match error:
         case DomainError():
-            return problem(error.http_status, error.code, str(error))
+            response = problem(error.http_status, error.code, str(error))
+            if error.retry_after_s is not None:
+                response["Retry-After"] = str(error.retry_after_s)
+            return response
         case OperationalError() | InterfaceError():
             logger.error("database.unavailable", exc_info=error)
             response = problem(503, "unavailable", "The database does not answer. Nothing was changed; send it again.")

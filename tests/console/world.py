@@ -17,13 +17,17 @@ from episodes.models import (
     Correction,
     Critique,
     Episode,
+    EpisodeAmendment,
     Flag,
     Intent,
     Outcome,
     Pattern,
     PatternMember,
     Signal,
+    Trace,
+    TraceFragment,
 )
+from episodes.otlp.spans import dump_fragment
 from evals.models import Benchmark, Case, CurationTrial, Result, Run, RunCase
 from harness.canonical import digest_of
 from harness.models import Agent, ApiKey, Change, HarnessVersion, put_in_force
@@ -52,6 +56,10 @@ def make_episode(
     return Episode.objects.create(
         agent=agent, conversation=talk, external_id=f"episode-{agent.slug}-{name}", started_at=now, body_digest="0" * 64,
         input={"messages": [{"role": "user", "content": text}]}, output={"text": "I do not know.", "handoff": True},
+        steps=[
+            {"kind": "tool_call", "name": "lookup_order", "input": {"arguments": {"order_id": "2"}}, "status": "error",
+             "error": "no such order", "latency_ms": 12.5},
+        ],
     )  # fmt: skip
 
 
@@ -67,11 +75,11 @@ def make_proposal(agent: Agent, episode: Episode, author: User | None = None, **
 def _episodes(agent: Agent, staff: User) -> SimpleNamespace:
     episode = make_episode(agent)
     now = timezone.now()
-    episode.steps = [
-        {"kind": "tool_call", "name": "lookup_order", "input": {"arguments": {"order_id": "2"}}, "status": "error",
-         "error": "no such order", "latency_ms": 12.5},
-    ]  # fmt: skip
-    episode.save()
+    Trace.objects.create(agent=agent, trace_id="a" * 32, has_root=True, first_at=now, last_at=now)
+    TraceFragment.objects.create(agent=agent, trace_id="a" * 32, body=dump_fragment([], []))
+    EpisodeAmendment.objects.create(
+        episode=episode, previous_content={}, previous_digest="1" * 64, reason="a late span"
+    )
     Outcome.objects.create(
         conversation=episode.conversation,
         episode=episode,

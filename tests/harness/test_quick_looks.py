@@ -89,7 +89,10 @@ def test_may_hold__text_with_a_finding__asks_for_a_look(secret: str, around: str
     assert may_hold(text, KINDS)
 
 
-@given(st.text() | st.lists(st.sampled_from([*SECRETS, "PA\u017f\u017fWD: abcdefgh1234", " ", ":", "=", "1", "Z"])).map("".join))
+@given(
+    st.text()
+    | st.lists(st.sampled_from([*SECRETS, "PA\u017f\u017fWD: abcdefgh1234", " ", ":", "=", "1", "Z"])).map("".join)
+)
 def test_may_hold__says_no__there_is_nothing(text: str) -> None:
     if not may_hold(text, KINDS):
         assert not find(text)

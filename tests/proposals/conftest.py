@@ -32,7 +32,7 @@ def pattern(agent, intent):
 def episode_of(agent, intent):
     """Make one failed episode of a conversation of its own."""
 
-    def make(number, *, text="Do you ship to Norway?", split="dev", of=None, subject=None):
+    def make(number, *, text="Do you ship to Norway?", split="dev", of=None, subject=None, steps=()):
         owner = of or agent
         at = timezone.now() - timedelta(minutes=number)
         conversation = Conversation.objects.create(
@@ -41,7 +41,7 @@ def episode_of(agent, intent):
         )  # fmt: skip
         return Episode.objects.create(
             agent=owner, conversation=conversation, external_id=f"e{number}", started_at=at, body_digest="0" * 64, understood_at=at,
-            input={"messages": [{"role": "user", "content": text}]}, output={"text": "I cannot help."},
+            input={"messages": [{"role": "user", "content": text}]}, output={"text": "I cannot help."}, steps=list(steps),
         )  # fmt: skip
 
     return make
@@ -63,16 +63,10 @@ def correct(agent, cast):
     return make
 
 
-@pytest.fixture
-def failed_call():
-    """Add a refused tool call to an episode."""
-
-    def make(episode, value):
-        refused = {"kind": "tool_call", "name": "lookup_order", "status": "error", "error": "unknown order"}
-        episode.steps = [*episode.steps, refused | {"input": {"order_id": value}}]
-        episode.save()
-
-    return make
+def failed_call(value):
+    """Return the stored step of a refused tool call."""
+    refused = {"kind": "tool_call", "name": "lookup_order", "status": "error", "error": "unknown order"}
+    return refused | {"input": {"order_id": value}}
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from proposals.models import Proposal
 from proposals.strategies import context, tools
 from proposals.strategies.protocol import CorrectedReading, Declined, DraftedChange, PatternReading, slug_of
 from proposals.strategies.tools import shape_of
-from tests.proposals.conftest import ANSWER
+from tests.proposals.conftest import ANSWER, failed_call
 
 
 def reading(corrections, *, document=None, layer="context", intent="shipping-abroad"):
@@ -174,12 +174,11 @@ def test_draft_for_pattern__failed_twin__is_not_written_again(pattern, episode_o
     assert "failed already" in declined[0]
 
 
-def test_draft_for_pattern__tool_failures__quote_and_target(agent, pattern, episode_of, correct, failed_call):
+def test_draft_for_pattern__tool_failures__quote_and_target(agent, pattern, episode_of, correct):
     pattern.layer = "tools"
     pattern.save()
-    rows = [episode_of(n, text=f"I bought 2 lamps, order KL-4821{n}, where?") for n in range(5)]
-    for row in rows:
-        failed_call(row, "2")
+    refused = failed_call("2")
+    rows = [episode_of(n, text=f"I bought 2 lamps, order KL-4821{n}, where?", steps=[refused]) for n in range(5)]
     correct(
         rows,
         tool="lookup_order",

@@ -17,11 +17,15 @@ from django.db import connection
 from django.db.models import Max
 
 from audit.chain import seal_events, verify_chain
+from audit.models import Event
 from episodes.models import CorrectedEpisode, Correction
+from evals.gate.policy import GatePolicy
 from evals.models import Benchmark, CurationTrial, Run
 from harness.models import Agent, HarnessVersion
+from harness.policy import default_policy
 from proposals.models import Proposal
 from releases.models import Release
+from releases.plan import profile
 
 __all__ = ["Command"]
 
@@ -72,6 +76,7 @@ class _Reader:
         self.agent = Agent.objects.get(slug=report["agent"])
         self.meter = Benchmark.objects.get(agent=self.agent, name="meter")
         self.num_compared = 0
+        self._released = {str(pk) for pk in self.agent.releases.values_list("pk", flat=True)}
 
     def differences(self) -> Iterator[Difference]:
         for path, reported, stored in self._pairs():
@@ -90,11 +95,21 @@ class _Reader:
         yield "closure", report["closure"], (_share(final) - _share(start)) / gap if gap > 0 else 0.0
         yield "final_beats_start_p", report["final_beats_start_p"], _sign_p(start, final)
         yield from self._passes(passes)
-        refused = Proposal.objects.filter(agent=self.agent, verdict="fail").order_by("pk")
-        yield "refused", [row["id"] for row in report["refused"]], [str(row.pk) for row in refused]
-        back = Release.objects.filter(agent=self.agent, status="rolled_back").order_by("pk")
-        yield "rolled_back", [row["id"] for row in report["rolled_back"]], [str(row.pk) for row in back]
-        yield "harmful_releases", report["harmful_releases"], self._harmful()
+        refused = [
+            (str(row.pk), row.source, sorted(self._failed_gates(row)))
+            for row in Proposal.objects.filter(agent=self.agent, verdict="fail").order_by("pk")
+        ]
+        yield "refused", [(row["id"], row["source"], row["failed_gates"]) for row in report["refused"]], refused
+        back = [
+            (str(row.pk), "guard" if self._was_alarmed(row) else "person")
+            for row in Release.objects.filter(agent=self.agent, status="rolled_back").order_by("pk")
+        ]
+        yield "rolled_back", [(row["id"], row["by"]) for row in report["rolled_back"]], back
+        harmful, unmeasured = self._harm()
+        yield "harmful_releases", report["harmful_releases"], harmful
+        yield "unmeasured_releases", report["unmeasured_releases"], unmeasured
+        yield "policy_overrides", self._reported_overrides(), self._overrides()
+        yield from self._lines(final, start, ceiling, refused, back, harmful + unmeasured)
         used = report["corrections_used"]
         yield "corrections_used.acts", used["acts"], Correction.objects.filter(agent=self.agent).count()
         covered = CorrectedEpisode.objects.filter(correction__agent=self.agent).count()
@@ -116,6 +131,7 @@ class _Reader:
             yield f"{path}.change.mean", row["change"]["mean"], mean
             yield f"{path}.change.lower_95", row["change"]["lower_95"], mean - half
             yield f"{path}.change.upper_95", row["change"]["upper_95"], mean + half
+            yield f"{path}.releases", len(row["releases"]), sum(one["id"] in self._released for one in row["releases"])
             proposals = {str(p.pk): p for p in Proposal.objects.filter(pk__in=[one["id"] for one in row["proposals"]])}
             for one in row["proposals"]:
                 stored = proposals[one["id"]]
@@ -144,14 +160,82 @@ class _Reader:
         rows = CurationTrial.objects.filter(case__benchmark=self.meter, digest=digest, trial=0)
         return dict(rows.values_list("case__name", "passed"))
 
-    def _harmful(self) -> int:
-        harmful = 0
+    def _harm(self) -> tuple[int, int]:
+        harmful = unmeasured = 0
         for release in Release.objects.filter(agent=self.agent, status="promoted"):
             before, after = self._passed(release.baseline.digest), self._passed(release.version.digest)
             if before and after:
                 mean, half = _difference(before, after)
                 harmful += mean + half < 0
-        return harmful
+            else:
+                unmeasured += 1
+        return harmful, unmeasured
+
+    def _failed_gates(self, proposal: Proposal) -> set[str]:
+        run = Run.objects.filter(proposal=proposal, status="judged").order_by("-pk").first()
+        return {gate["name"] for gate in run.reading["gates"] if gate["verdict"] == "fail"} if run else set()
+
+    def _was_alarmed(self, release: Release) -> bool:
+        moves = Event.objects.filter(action="release.roll_back", object_ref=f"releases.release:{release.pk}")
+        last = moves.order_by("-id").first()
+        return bool(last and last.actor_kind == "machine" and release.ticks.filter(status="alarm").exists())
+
+    def _reported_overrides(self) -> list[tuple[str, Any]]:
+        return sorted((row["path"], row["value"]) for row in self.report["policy_overrides"])
+
+    def _overrides(self) -> list[tuple[str, Any]]:
+        """Return every number of the policy in force that is not the shipped default's, its gate and plan resolved."""
+        policy = self.agent.policy.document
+        shipped = default_policy()
+        found = [
+            (f"/{section}/{name}" if name else f"/{section}", value)
+            for section, content in policy.items()
+            if section not in ("gate", "plan")
+            for name, value, usual in _members(content, shipped[section])
+            if value != usual
+        ]
+        for section, own, usual in (
+            ("gate", GatePolicy.from_mapping(policy["gate"]).as_mapping(), GatePolicy().as_mapping()),
+            ("plan", profile(policy["plan"]["profile"]).to_mapping(), profile("default").to_mapping()),
+        ):
+            found += [
+                (f"/{section}/{name}", value)
+                for name, value in own.items()
+                if value != usual[name] and (section, name) != ("gate", "profile")
+            ]
+        return sorted(found)
+
+    def _lines(
+        self, final: Mapping[str, bool], start: Mapping[str, bool], ceiling: float,
+        refused: list[tuple[str, str, list[str]]], back: list[tuple[str, str]], harm: int,
+    ) -> Iterator[Difference]:  # fmt: skip
+        """Judge the promises anew; a report without them (an ablation prints them too) would differ."""
+        passes = self.report["passes"]
+        results = [self._passed(row["digest"]) for row in passes]
+        worst = min(
+            mean - half
+            for mean, half in (_difference(a, b) for a, b in zip([results[0], *results], results, strict=False))
+        )
+        holds = [
+            worst > -0.03,
+            _sign_p(start, final) <= 0.05,
+            ceiling - _share(final) <= 0.05,
+            harm == 0,
+            any(source == "person" and {"slices", "protected"} & set(gates) for _, source, gates in refused),
+            any(by == "guard" for _, by in back),
+            Release.objects.filter(agent=self.agent).exclude(started_at=None).count() <= 10,
+            len(set(self.agent.conversations.values_list("subject", flat=True))) >= 3_000,
+            self.report["minutes"] <= 15,
+        ]
+        for (name, reported), stored in zip(self.report["lines"].items(), holds, strict=True):
+            yield f"lines[{name}]", reported, stored
+
+
+def _members(content: Any, shipped: Any) -> list[tuple[str, Any, Any]]:
+    """Return name, value and shipped value of a section's members; a plain value is its own only member."""
+    if not isinstance(content, dict) or not isinstance(shipped, dict):
+        return [("", content, shipped)]
+    return [(name, value, shipped.get(name)) for name, value in content.items()]
 
 
 def _share(passed: Mapping[str, bool]) -> float:

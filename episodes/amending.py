@@ -1,0 +1,58 @@
+"""Amends an episode whose run said more after it was captured; what it said before stays written down."""
+
+import contextlib
+from typing import Any
+
+from django.db import transaction
+from django.db.models import ProtectedError
+from django.utils import timezone
+
+from episodes.capture import conversation_for
+from episodes.content import CONTENT, as_json, content_of
+from episodes.door import Refused, read_item
+from episodes.models import Conversation, Episode, EpisodeAmendment
+from harness.models import Agent
+
+__all__ = ["amend"]
+
+
+@transaction.atomic
+def amend(agent: Agent, item: dict[str, Any], *, reason: str) -> bool:
+    """Give a captured episode the content of `item`, which has its id; return whether anything changed.
+
+    The earlier content and digest stay as an amendment, and the new digest enters the record with the next root. What
+    was understood of the episode stays as it is: analysis runs once. An item the door refuses changes nothing.
+    """
+    read = read_item(item, agent_slug=agent.slug, redacted_kinds=agent.current_policy().redaction.kinds)
+    if isinstance(read, Refused):
+        return False
+    rows = Episode.objects.select_for_update(of=("self",), no_key=True).select_related("conversation")
+    episode = rows.defer("conversation__embedding").get(agent=agent, external_id=read.item.id)
+    if episode.body_digest == read.digest:
+        return False
+    conversation_id = conversation_for(agent, read)
+    if conversation_id is None:
+        return False
+    EpisodeAmendment.objects.create(
+        episode=episode, previous_content=as_json(content_of(episode)), previous_digest=episode.body_digest,
+        previous_committed_at=episode.committed_at, reason=reason,
+    )  # fmt: skip
+    left = episode.conversation
+    for name in CONTENT:
+        if name != "conversation":
+            setattr(episode, name, read.content[name])
+    episode.started_at = read.item.started_at or read.item.ended_at or timezone.now()
+    episode.conversation_id = conversation_id
+    episode.body_digest, episode.committed_at = read.digest, None
+    episode.save(update_fields=[*CONTENT, "body_digest", "committed_at"])
+    if left.pk != conversation_id:
+        _forget_if_empty(left)
+    return True
+
+
+def _forget_if_empty(conversation: Conversation) -> None:
+    """Remove a conversation that only stood for an episode whose real one became known; one with a past stays."""
+    if conversation.episodes.exists():
+        return
+    with contextlib.suppress(ProtectedError), transaction.atomic():
+        conversation.delete()

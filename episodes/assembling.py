@@ -1,0 +1,112 @@
+"""Makes episodes of traces that have fallen quiet, and amends those whose late spans came after."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.acting import MACHINE
+from episodes.amending import amend
+from episodes.capture import capture
+from episodes.judging import report_outcome
+from episodes.models import Episode, Outcome, Trace, TraceFragment
+from episodes.otlp.assembly import Assembled, episodes_of
+from episodes.otlp.spans import load_fragment
+from episodes.tracing import SILENCE_S
+from harness.models import Agent
+
+__all__ = ["assemble_due"]
+
+logger = logging.getLogger("episodes")
+
+_BATCH = 200
+
+
+def assemble_due(*, batch: int = _BATCH) -> int:
+    """Make episodes of every trace that is due; return how many traces were looked at.
+
+    Each batch is one transaction, so a killed worker leaves its traces due. Records that come meanwhile make their
+    trace due again.
+    """
+    total = 0
+    while taken := _assemble_batch(batch):
+        total += taken
+    return total
+
+
+@transaction.atomic
+def _assemble_batch(batch: int) -> int:
+    due = Trace.objects.due().select_for_update(skip_locked=True, of=("self",), no_key=True)
+    traces = list(due.select_related("agent__policy").order_by("due_at")[:batch])
+    by_agent: dict[UUID, list[Trace]] = defaultdict(list)
+    for trace in traces:
+        by_agent[trace.agent_id].append(trace)
+    for own in by_agent.values():
+        _assemble(own[0].agent, own)
+    Trace.objects.bulk_update(traces, ["due_at", "error"], batch_size=batch)
+    return len(traces)
+
+
+def _assemble(agent: Agent, traces: Sequence[Trace]) -> None:
+    bodies: dict[str, list[bytes]] = defaultdict(list)
+    names = [trace.trace_id for trace in traces]
+    for name, body in TraceFragment.objects.filter(agent=agent, trace_id__in=names).values_list("trace_id", "body"):
+        bodies[name].append(bytes(body))
+    ready: list[Assembled] = []
+    now = timezone.now()
+    for trace in traces:
+        trace.due_at, trace.error = None, ""
+        silent_from = trace.last_at + timedelta(seconds=SILENCE_S)
+        try:
+            found = _episodes(bodies[trace.trace_id])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:  # one trace must not hold up the others
+            logger.exception("trace.unassembled", extra={"trace": trace.trace_id})
+            trace.error = f"{type(error).__name__}: {error}"[:500]
+            continue
+        if all(one.is_closed for one in found) or now >= silent_from:
+            ready += found
+        else:
+            trace.due_at = silent_from
+    errors = _write(agent, ready)
+    for trace in traces:
+        trace.error = trace.error or errors.get(trace.trace_id, "")[:500]
+
+
+def _episodes(fragments: Iterable[bytes]) -> list[Assembled]:
+    spans, logs = [], []
+    for fragment in fragments:
+        some_spans, some_logs = load_fragment(fragment)
+        spans += some_spans
+        logs += some_logs
+    return episodes_of(spans, logs)
+
+
+def _write(agent: Agent, found: Sequence[Assembled]) -> dict[str, str]:
+    """Capture what is new and amend what is known; return by trace why an episode was refused."""
+    errors: dict[str, str] = {}
+    items = {one.item["id"]: one for one in found}
+    receipt = capture(agent, [one.item for one in found])
+    for rejection in receipt.rejected:
+        if rejection.code == "already_captured":
+            amend(agent, items[rejection.id].item, reason="late spans of its trace")
+        else:
+            errors[rejection.id.partition(":")[0]] = rejection.reason
+    for one in found:
+        if one.outcome is not None:
+            _report(agent, one)
+    return errors
+
+
+def _report(agent: Agent, one: Assembled) -> None:
+    assert one.outcome is not None
+    episode = Episode.objects.select_related("agent").filter(agent=agent, external_id=one.item["id"]).first()
+    if episode is None:
+        return
+    at = episode.ended_at or episode.started_at
+    report_outcome(
+        episode, name=one.outcome.name, source=Outcome.Source.AGENT, by=MACHINE, at=at, reason=one.outcome.reason
+    )

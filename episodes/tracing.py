@@ -1,0 +1,76 @@
+"""Takes spans and log records in: durable before the answer, sorted by trace, and marked as due."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from django.db import connection, transaction
+
+from accounts.ids import uuid7
+from episodes.copying import copy_rows
+from episodes.door import redacted
+from episodes.models import TraceFragment
+from episodes.otlp.assembly import is_root_present
+from episodes.otlp.dialects.registry import is_telling_log
+from episodes.otlp.spans import Log, Span, dump_fragment
+from harness.models import Agent
+from harness.sensitive import may_hold
+
+__all__ = ["QUIET_S", "SILENCE_S", "receive"]
+
+# A trace whose root has come waits briefly for stragglers of other processes; one without waits for its root.
+QUIET_S = 3.0
+SILENCE_S = 60.0
+
+# The root may have come in an earlier request: then only stragglers are awaited again.
+_MARK_DUE = """
+INSERT INTO episodes_trace AS t (id, agent_id, trace_id, has_root, num_fragments, first_at, last_at, due_at, error)
+SELECT v.id, %s, v.trace_id, v.has_root, 1, now(), now(),
+  now() + make_interval(secs => CASE WHEN v.has_root THEN %s ELSE %s END), ''
+FROM unnest(%s::uuid[], %s::text[], %s::boolean[]) AS v(id, trace_id, has_root)
+ON CONFLICT (agent_id, trace_id) DO UPDATE SET
+  has_root = t.has_root OR EXCLUDED.has_root, num_fragments = t.num_fragments + 1, last_at = now(), error = '',
+  due_at = now() + make_interval(secs => CASE WHEN t.has_root OR EXCLUDED.has_root THEN %s ELSE %s END)
+"""
+
+
+def receive(agent: Agent, spans: Iterable[Span], logs: Iterable[Log]) -> int:
+    """Store the records of an agent, one row a trace, in one transaction; return how many traces they belong to.
+
+    Findings of the policy's kinds are cut first. Records of no trace, and log records that say nothing of a model
+    call, are left out: they belong to no episode. The same records again are stored again and change nothing.
+    """
+    parts: dict[str, tuple[list[Span], list[Log]]] = defaultdict(lambda: ([], []))
+    for span in spans:
+        parts[span.trace_id][0].append(span)
+    for log in logs:
+        if log.trace_id and is_telling_log(log):
+            parts[log.trace_id][1].append(log)
+    if not parts:
+        return 0
+    kinds = agent.current_policy().redaction.kinds
+    # One order for all requests, so that two that share traces wait instead of locking crosswise.
+    names = sorted(parts)
+    rows = ((uuid7(), agent.pk, name, _fragment(*parts[name], kinds)) for name in names)
+    has_root = [is_root_present(parts[name][0]) for name in names]
+    ids = [uuid7() for _ in names]
+    with transaction.atomic():
+        copy_rows(TraceFragment, ("id", "agent", "trace_id", "body"), rows)
+        with connection.cursor() as cursor:
+            cursor.execute(_MARK_DUE, [agent.pk, QUIET_S, SILENCE_S, ids, names, has_root, QUIET_S, SILENCE_S])
+    return len(names)
+
+
+def _fragment(spans: list[Span], logs: list[Log], kinds: Collection[str]) -> bytes:
+    fragment = dump_fragment(spans, logs)
+    if not may_hold(fragment.decode(), kinds):
+        return fragment
+    return dump_fragment(
+        [Span.from_json(_cut(span.to_json(), kinds)) for span in spans],
+        [Log.from_json(_cut(log.to_json(), kinds)) for log in logs],
+    )
+
+
+def _cut(row: list[Any], kinds: Collection[str]) -> list[Any]:
+    """Cut findings from every text of a record but its ids, which come first."""
+    return [*row[:3], *(redacted(value, kinds) for value in row[3:])]

@@ -4,19 +4,23 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
+import orjson
 from django.db import transaction
 from django.utils import timezone
 
 from accounts.acting import MACHINE
 from episodes.amending import amend
 from episodes.capture import capture
+from episodes.door import PlainItems
 from episodes.judging import report_outcome
 from episodes.models import Episode, Outcome, Trace, TraceFragment
 from episodes.otlp.assembly import Assembled, episodes_of
 from episodes.otlp.spans import load_fragment
 from episodes.tracing import SILENCE_S
+from harness.canonical import UnsureError, plain_json
 from harness.models import Agent
 
 __all__ = ["assemble_due"]
@@ -89,7 +93,7 @@ def _write(agent: Agent, found: Sequence[Assembled]) -> dict[str, str]:
     """Capture what is new and amend what is known; return by trace why an episode was refused."""
     errors: dict[str, str] = {}
     items = {one.item["id"]: one for one in found}
-    receipt = capture(agent, [one.item for one in found])
+    receipt = capture(agent, _plain_items(found))
     for rejection in receipt.rejected:
         if rejection.code == "already_captured":
             amend(agent, items[rejection.id].item, reason="late spans of its trace")
@@ -99,6 +103,15 @@ def _write(agent: Agent, found: Sequence[Assembled]) -> dict[str, str]:
         if one.outcome is not None:
             _report(agent, one)
     return errors
+
+
+def _plain_items(found: Sequence[Assembled]) -> list[Any]:
+    """Return the items, seen to be plain JSON where a quick look can tell; writing them out is quicker than a walk."""
+    items = [one.item for one in found]
+    try:
+        return PlainItems(plain_json(orjson.dumps(items)))
+    except (UnsureError, TypeError):
+        return items
 
 
 def _report(agent: Agent, one: Assembled) -> None:

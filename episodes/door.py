@@ -201,12 +201,16 @@ _FREE_TEXT = frozenset({"input", "output", "steps", "sources", "attributes"})
 
 
 def _redacted_item(body: dict[str, Json], kinds: Collection[str]) -> dict[str, Json]:
-    told: list[str] = []
-    for name in _FREE_TEXT & body.keys():
-        _collect(body[name], told)
-    if not may_hold("\n".join(told), kinds):
+    if not may_need_cuts([body[name] for name in _FREE_TEXT & body.keys()], kinds):
         return body
     return {name: redacted(value, kinds) if name in _FREE_TEXT else value for name, value in body.items()}
+
+
+def may_need_cuts(value: Any, kinds: Collection[str]) -> bool:
+    """Tell quickly whether `redacted` could change the value; False is certain."""
+    told: list[str] = []
+    _collect(value, told)
+    return may_hold("\n".join(told), kinds)
 
 
 def _collect(value: Json, into: list[str]) -> None:

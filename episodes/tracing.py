@@ -2,19 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from typing import Any
 
 from django.db import connection, transaction
 
 from accounts.ids import uuid7
 from episodes.copying import copy_rows
-from episodes.door import redacted
+from episodes.door import may_need_cuts, redacted
 from episodes.models import TraceFragment
 from episodes.otlp.assembly import is_root_present
 from episodes.otlp.dialects.registry import is_telling_log
 from episodes.otlp.spans import Log, Span, dump_fragment
 from harness.models import Agent
-from harness.sensitive import may_hold
 
 __all__ = ["QUIET_S", "SILENCE_S", "receive"]
 
@@ -62,15 +60,13 @@ def receive(agent: Agent, spans: Iterable[Span], logs: Iterable[Log]) -> int:
 
 
 def _fragment(spans: list[Span], logs: list[Log], kinds: Collection[str]) -> bytes:
-    fragment = dump_fragment(spans, logs)
-    if not may_hold(fragment.decode(), kinds):
-        return fragment
-    return dump_fragment(
-        [Span.from_json(_cut(span.to_json(), kinds)) for span in spans],
-        [Log.from_json(_cut(log.to_json(), kinds)) for log in logs],
-    )
+    spans, logs = [_without(span, kinds) for span in spans], [_without(log, kinds) for log in logs]
+    return dump_fragment(spans, logs)
 
 
-def _cut(row: list[Any], kinds: Collection[str]) -> list[Any]:
+def _without[Row: (Span, Log)](record: Row, kinds: Collection[str]) -> Row:
     """Cut findings from every text of a record but its ids, which come first."""
-    return [*row[:3], *(redacted(value, kinds) for value in row[3:])]
+    row = record.to_json()
+    if not may_need_cuts(row[3:], kinds):
+        return record
+    return type(record).from_json([*row[:3], *redacted(row[3:], kinds)])

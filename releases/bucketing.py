@@ -9,7 +9,7 @@ import hashlib
 import secrets
 from enum import StrEnum
 
-__all__ = ["SCHEME", "Arm", "arm", "bucket", "is_held_out", "new_salt"]
+__all__ = ["SCHEME", "Arm", "arm", "bucket", "new_salt"]
 
 SCHEME = "hg1"
 # 53 bits are what a double holds exactly, so the bucket is the same number in every language.
@@ -40,11 +40,6 @@ def arm(salt: str, unit: str, weight: float) -> Arm:
         message = f"Cannot assign an arm at weight {weight!r}: a weight is a share between 0 and 1."
         raise ValueError(message)
     return Arm.CANARY if bucket(salt, unit) < weight else Arm.CONTROL
-
-
-def is_held_out(salt: str, unit: str, share: float) -> bool:
-    """Say whether ``unit`` belongs to a standing hold-out of ``share``, drawn by the hold-out's own salt."""
-    return arm(salt, unit, share) is Arm.CANARY
 
 
 def new_salt() -> str:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from releases.bucketing import Arm, arm, bucket, is_held_out, new_salt
+from releases.bucketing import Arm, arm, bucket, new_salt
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_hg1.json").read_text())["cases"]
 fields = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
@@ -75,16 +75,6 @@ def test_bucket__field_that_cannot_be_hashed__is_refused(salt: str, unit: str) -
 def test_arm__weight_that_is_no_share__is_refused(weight: float) -> None:
     with pytest.raises(ValueError, match="a weight is a share"):
         arm("s", "u", weight)
-
-
-def test_is_held_out__own_salt__is_independent_of_the_release() -> None:
-    users = [f"user-{number}" for number in range(20_000)]
-    held = [user for user in users if is_held_out("quarter-3", user, 0.05)]
-
-    canaries = sum(arm("release", user, 0.5) is Arm.CANARY for user in held)
-
-    assert stats.binomtest(len(held), len(users), 0.05).pvalue > 0.001
-    assert stats.binomtest(canaries, len(held), 0.5).pvalue > 0.001
 
 
 def test_new_salt__called_twice__differs_and_can_be_used() -> None:

@@ -21,6 +21,7 @@ MIN_PROMOTION_USERS = 50
 _MAX_ALPHA = 0.2
 _MAX_MARGIN = 0.5
 _DAY_S = 86_400
+_NAMES = frozenset({"intents", "target_intents", "signals", "truth_sources"})
 
 
 class PlanError(ValueError):
@@ -69,7 +70,10 @@ class Plan:
     ``intents`` are the live intents watched for a collapse, ``target_intents`` those the proposal claims to fix;
     ``signals`` are the yes-or-no facts of an episode that may pause the ramp. ``maturity_s`` is the instant after an
     episode's start at which its outcome is read in both arms. The horizons are the sample sizes, in episodes, at which
-    the confidence sequences of guard and promotion are tightest. Raises PlanError when it cannot be run.
+    the confidence sequences of guard and promotion are tightest. ``truth_sources`` are those whose word on an outcome
+    counts, strongest first. ``min_known`` is the least share of either arm's conversations whose outcome must be known,
+    and, where agents name the version they ran, that must have run the drawn one: below it the guard holds.
+    Raises PlanError when it cannot be run.
     """
 
     steps: tuple[Step, ...]
@@ -83,6 +87,8 @@ class Plan:
     reverse_holdout: float = 0.05
     guard_horizon: int = 500
     promotion_horizon: int = 1000
+    min_known: float = 0.5
+    truth_sources: tuple[str, ...] = ("customer", "staff", "detector")
     intents: tuple[str, ...] = ()
     target_intents: tuple[str, ...] = ()
     signals: tuple[str, ...] = ()
@@ -126,7 +132,7 @@ class Plan:
             {"starts_at": _instant(one.starts_at), "ends_at": _instant(one.ends_at), "reason": one.reason}
             for one in self.freezes
         ]
-        for name in ("intents", "target_intents", "signals"):
+        for name in _NAMES:
             plain[name] = list(plain[name])
         return plain
 
@@ -142,8 +148,8 @@ class Plan:
                 Freeze(datetime.fromisoformat(one["starts_at"]), datetime.fromisoformat(one["ends_at"]), one["reason"])
                 for one in plain.get("freezes", ())
             )
-            for name in ("intents", "target_intents", "signals"):
-                values[name] = tuple(plain.get(name, ()))
+            for name in _NAMES & plain.keys():
+                values[name] = tuple(plain[name])
             return cls(**values)
         except (TypeError, KeyError, AttributeError) as error:
             message = f"This is not a release plan: {error}. Its keys are those of Plan.to_mapping()."
@@ -197,6 +203,8 @@ def _number_problems(plan: Plan) -> list[str]:
         value = getattr(plan, name)
         if not _at_least(value, 0) or value == 0:
             problems.append(f"{name} {value!r} must be above 0")
+    if not 0 <= plan.min_known < 1:
+        problems.append(f"min_known {plan.min_known!r} must be a share below 1")
     if not _at_least(plan.maturity_s, 0):
         problems.append(f"maturity_s {plan.maturity_s!r} must be 0 or more")
     if _at_least(plan.max_duration_s, 0) and plan.max_duration_s < math.fsum(step.bake_s for step in plan.steps):
@@ -207,10 +215,13 @@ def _number_problems(plan: Plan) -> list[str]:
 def _name_problems(plan: Plan) -> list[str]:
     problems = []
     named = {"intents": plan.intents, "target_intents": plan.target_intents, "signals": plan.signals}
+    named["truth_sources"] = plan.truth_sources
     named["tripwires"] = tuple(wire.name for wire in plan.tripwires)
     for what, names in named.items():
         if len(set(names)) != len(names) or not all(names):
             problems.append(f"{what} {names!r} must be distinct and not empty")
+    if not plan.truth_sources or "agent" in plan.truth_sources:
+        problems.append(f"truth_sources {plan.truth_sources!r} must name somebody, and never the agent itself")
     if any(wire.limit < 0 for wire in plan.tripwires):
         problems.append("a tripwire's limit must be 0 or more")
     problems.extend(
@@ -254,7 +265,7 @@ PROFILES: Mapping[str, Plan] = MappingProxyType(
             max_duration_s=300,
             maturity_s=6,
             aftermath_users=100,
-            aftermath_s=60,
+            aftermath_s=240,
             signals=_SIGNALS,
         ),
     }

@@ -22,14 +22,15 @@ from releases.bucketing import new_salt
 from releases.exceptions import ReleaseRefusedError
 from releases.guard import forecast
 from releases.models import Release
-from releases.plan import Plan, PlanError, profile
+from releases.plan import Plan, PlanError, Tripwire, profile
 
 __all__ = ["PLANNABLE", "Evidence", "draft_release", "evidence_for", "foreseen", "overall_gain_of", "plan_for"]
 
 _RECENT = 500
 _ASSUMED_RATE = 0.1
 PLANNABLE = frozenset({"steps", "max_duration_s", "aftermath_users", "aftermath_s", "freezes", "tripwires"})
-"""What a single release may say otherwise than the policy. Margins, alpha and clocks of judgment are the policy's."""
+"""What a single release may say otherwise than the policy. Margins, alpha and clocks of judgment are the policy's, and
+tripwires can only be added or made stricter."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ class Evidence:
 def plan_for(agent: Agent, proposal: Proposal, overrides: Mapping[str, Any] | None = None) -> Plan:
     """Return the plan the agent's policy gives a release of `proposal`: the named profile, then what differs from it.
 
-    The live intents are watched, the proposal's targets are its claim, and the objective's tripwires that roll back
-    are armed. `overrides` may set `PLANNABLE` keys. Raises `ReleaseRefusedError` for a plan that cannot be run.
+    The live intents are watched, the proposal's targets are its claim, the objective says whose word counts, and its
+    tripwires that roll back are armed: policy and `overrides` may add tripwires or lower their limits, never drop or
+    raise one. `overrides` may set `PLANNABLE` keys. Raises `ReleaseRefusedError` for a plan that cannot be run.
     """
     section = dict(agent.current_policy().plan)
     asked = dict(overrides or {})
@@ -55,11 +57,14 @@ def plan_for(agent: Agent, proposal: Proposal, overrides: Mapping[str, Any] | No
     try:
         base = profile(str(section.pop("profile", "default"))).to_mapping()
         wires = {name: wire.at_least - 1 for name, wire in _tripwires(agent)}
+        for plain in (section.get("tripwires", ()), asked.get("tripwires", ())):
+            wires |= _stricter(wires, plain)
         mapping = {
             **base,
-            "tripwires": [{"name": name, "limit": limit} for name, limit in sorted(wires.items())],
             **section,
             **asked,
+            "tripwires": [{"name": name, "limit": limit} for name, limit in sorted(wires.items())],
+            "truth_sources": list(agent.current_objective().truth_sources),
             "intents": sorted(Intent.objects.filter(agent=agent).live().values_list("slug", flat=True)),
             "target_intents": sorted(targets_of(proposal)),
         }
@@ -71,6 +76,23 @@ def plan_for(agent: Agent, proposal: Proposal, overrides: Mapping[str, Any] | No
 def _tripwires(agent: Agent) -> Any:
     wires = agent.current_objective().tripwires
     return ((name, wire) for name, wire in wires.items() if wire.action == "roll_back")
+
+
+def _stricter(armed: Mapping[str, int], plain: Any) -> dict[str, int]:
+    """Return the tripwires of `plain` JSON by name and limit; raise `PlanError` where one would be looser than armed."""
+    try:
+        asked = [Tripwire(**wire) for wire in plain]
+        raised = [wire.name for wire in asked if wire.limit > armed.get(wire.name, wire.limit)]
+    except TypeError as error:
+        message = f"These are no tripwires: {error}. Each is an object with a name and a limit."
+        raise PlanError(message) from error
+    if raised:
+        message = (
+            f"Tripwires {raised!r} may not be raised above what is armed ({dict(armed)!r}): a plan can add tripwires and "
+            "lower their limits."
+        )
+        raise PlanError(message)
+    return {wire.name: wire.limit for wire in asked}
 
 
 def overall_gain_of(run: Run) -> float:

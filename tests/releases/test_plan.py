@@ -44,7 +44,7 @@ def test_digest__canonical_json__is_its_sha256() -> None:
         {"margin": 0.06}, {"alpha": 0.04}, {"metrics": MetricWeights(0.5, 0.3, 0.2)}, {"max_duration_s": 3601},
         {"maturity_s": 31}, {"aftermath_users": 101}, {"reverse_holdout": 0.04}, {"guard_horizon": 501},
         {"promotion_horizon": 1001}, {"intents": ("refund",)}, {"target_intents": ()}, {"tripwires": ()},
-        {"freezes": ()}, {"signals": ()}, {"steps": (Step(0.05, 11, 60), Step(0.5, 50, 60.5))},
+        {"freezes": ()}, {"signals": ()}, {"min_known": 0.4}, {"truth_sources": ("staff",)}, {"steps": (Step(0.05, 11, 60), Step(0.5, 50, 60.5))},
     ],
 )  # fmt: skip
 def test_digest__any_number_changed__is_another(changes: dict[str, Any]) -> None:
@@ -79,6 +79,9 @@ def test_digest__whole_number_as_float_or_another_time_zone__is_the_same() -> No
         ({"maturity_s": -1}, "maturity_s"),
         ({"aftermath_users": 0}, "aftermath_users"),
         ({"intents": ("a", "a")}, "distinct"),
+        ({"min_known": 1.0}, "min_known"),
+        ({"truth_sources": ()}, "truth_sources"),
+        ({"truth_sources": ("customer", "agent")}, "never the agent"),
         ({"tripwires": (Tripwire("x", -1),)}, "tripwire"),
         ({"freezes": (Freeze(datetime(2027, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC), "x"),)}, "freeze"),
         ({"freezes": (Freeze(datetime(2026, 1, 1), datetime(2027, 1, 1), "x"),)}, "time zone"),  # noqa: DTZ001 - the refused case

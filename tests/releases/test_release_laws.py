@@ -11,6 +11,7 @@ from audit.exceptions import TransitionRefusedError
 from audit.models import Event
 from harness.exceptions import AgentFrozenError, SelfApprovalError, StableMovedError
 from harness.models import HarnessVersion, Revision, put_in_force
+from harness.objective import default_objective
 from harness.policy import default_policy
 from proposals.models import Proposal
 from releases.exceptions import ApprovalMissingError, PlanMovedError, RampBusyError, ReleaseRefusedError, VelocityError
@@ -28,6 +29,33 @@ def test_plan_for__policy_with_profile__adds_intents_targets_and_tripwires(agent
     assert plan.intents == ("shipping",)
     assert plan.target_intents == ("shipping",)
     assert [wire.name for wire in plan.tripwires] == ["critical_violation"]
+
+
+def test_plan_for__objective_that_believes_staff_only__is_fixed_in_the_plan(agent, proposal):
+    put_in_force(agent, "objective", default_objective() | {"truth_sources": ["staff"]}, by=MACHINE, reason="strict")
+
+    assert plan_for(agent, proposal).truth_sources == ("staff",)
+
+
+@pytest.mark.parametrize(
+    ("asked", "armed"),
+    [
+        ([], {"critical_violation": 1}),
+        ([{"name": "critical_violation", "limit": 0}], {"critical_violation": 0}),
+        ([{"name": "angry", "limit": 4}], {"angry": 4, "critical_violation": 1}),
+    ],
+)
+def test_plan_for__asks_for_tripwires__may_add_or_lower_and_drops_none(agent, proposal, asked, armed):
+    wires = {"critical_violation": {"at_least": 2, "action": "roll_back"}}
+    put_in_force(agent, "objective", default_objective() | {"tripwires": wires}, by=MACHINE, reason="lenient")
+
+    assert {wire.name: wire.limit for wire in plan_for(agent, proposal, {"tripwires": asked}).tripwires} == armed
+
+
+@pytest.mark.parametrize("asked", [[{"name": "critical_violation", "limit": 9}], ["critical_violation"], 3])
+def test_plan_for__asks_for_looser_tripwires__is_refused(agent, proposal, asked):
+    with pytest.raises(ReleaseRefusedError, match="ripwires"):
+        plan_for(agent, proposal, {"tripwires": asked})
 
 
 def test_plan_for__asks_for_another_margin__is_refused(agent, proposal):

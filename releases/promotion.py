@@ -5,7 +5,7 @@ the plan's margin, by the confidence sequence of the guard at one-sided 5 %, tig
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import NormalDist
@@ -219,12 +219,13 @@ def read_aftermath(
     ``observations`` are the whole release's: under the hold-out alone the stable version serves too few to compare.
     Only target episodes count, of each user only the first (users are independent, episodes of one are not), and arms
     are compared only within a stage. The claim is verified when the 95 % interval of control minus canary failures
-    lies above 0. ``confounded_by`` names an overlapping change; too few users to compare is confounded as well.
+    lies above 0. ``confounded_by`` names an overlapping change; too few users to compare is confounded as well, and so
+    is an arm whose outcomes mostly are not known.
     """
     first: dict[str, Observation] = {}
     targets = frozenset(plan.target_intents)
     watched: set[str] = set()
-    for seen in sorted(observations, key=lambda one: (one.matured_at, one.episode)):
+    for seen in sorted(observations, key=lambda one: (one.matured_at, one.conversation)):
         if seen.stage > plan.last_stage:
             watched.add(seen.user)
         if seen.is_target or seen.intent in targets:
@@ -232,6 +233,7 @@ def read_aftermath(
     strata = _strata(first.values())
     control, canary = (sum(one[1] for one in strata), sum(one[3] for one in strata))
     interval = difference_interval(strata) if min(control, canary) >= MIN_USERS else None
+    known = _known_shares(first.values())
     evidence = {
         "plan_digest": plan.digest,
         "users": len(watched),
@@ -242,6 +244,8 @@ def read_aftermath(
         "canary": {"users": canary, "failures": sum(one[2] for one in strata)},
         "stages": [list(one) for one in strata],
         "interval": None if interval is None else interval._asdict(),
+        "outcomes_known": known,
+        "min_known": plan.min_known,
         "confounded_by": confounded_by,
     }
     over = len(watched) >= plan.aftermath_users or elapsed_s >= plan.aftermath_s
@@ -260,6 +264,11 @@ def _strata(outcomes: Iterable[Observation]) -> list[Stratum]:
     return [Stratum(*counts[stage]) for stage in sorted(counts) if counts[stage][1] and counts[stage][3]]
 
 
+def _known_shares(outcomes: Collection[Observation]) -> dict[str, float]:
+    seen = {arm: [one.known for one in outcomes if one.arm == arm] for arm in Arm}
+    return {arm.value: sum(known) / len(known) if known else 0.0 for arm, known in seen.items()}
+
+
 def _aftermath(evidence: Mapping[str, Any], interval: Interval | None, *, over: bool) -> tuple[Aftermath, str]:
     if not over:
         return Aftermath.WATCHING, (
@@ -273,6 +282,9 @@ def _aftermath(evidence: Mapping[str, Any], interval: Interval | None, *, over: 
             f"Too few users met the target to compare: canary {evidence['canary']['users']}, "
             f"control {evidence['control']['users']}, at least {MIN_USERS} each."
         )
+    if min(evidence["outcomes_known"].values()) < evidence["min_known"]:
+        shares = ", ".join(f"{100 * share:.0f} % in {arm}" for arm, share in evidence["outcomes_known"].items())
+        return Aftermath.CONFOUNDED, f"Too few of the target's outcomes were known in time to compare: {shares}."
     between = f"{100 * interval.lower:+.1f} to {100 * interval.upper:+.1f} points"
     if interval.lower > 0.0:
         fell = 100 * interval.difference

@@ -6,9 +6,9 @@ The machine stops by itself; it goes on only along the plan that people approved
 import logging
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -47,6 +47,8 @@ class Reading:
     """One look at a release: the guard's verdict and, by its state, whether a step or the aftermath is over."""
 
     guard: GuardReading
+    at: datetime
+    first_intents: Mapping[str, str | None]
     step: StepReading | None = None
     aftermath: AftermathReading | None = None
 
@@ -79,12 +81,14 @@ def read(release: Release, *, now: datetime | None = None) -> Reading:
     plan = release.as_plan()
     sightings = observe(release, plan, now=now)
     guard = tick(
-        sightings.observations, plan, exposures=sightings.exposures, tripwires=tripwire_counts(release, plan),
-        stage=release.step, previous=_alarm_before(release),
+        sightings.observations, plan, exposures=sightings.exposures, tripwires=tripwire_counts(sightings, plan),
+        stage=release.step, previous=_alarm_before(release), acknowledged=release.acknowledged,
     )  # fmt: skip
-    if release.promoted_at is not None:
-        return Reading(guard, aftermath=_aftermath(release, plan, sightings, now))
-    return Reading(guard, step=_step(release, plan, sightings, guard, now))
+    reading = Reading(guard, now, sightings.first_intents)
+    if release.promoted_at is None:
+        return replace(reading, step=_step(release, plan, sightings, guard, now))
+    aftermath = _aftermath(release, plan, sightings, now)
+    return replace(reading, aftermath=aftermath)
 
 
 def _alarm_before(release: Release) -> GuardReading | None:
@@ -180,7 +184,10 @@ def _look(release: Release) -> Reading:
 
 
 def _keep(release: Release, reading: Reading, *, cost_s: float) -> None:
-    """Write the reading down when it says something new, and every few seconds as a sign of life."""
+    """Write the reading down when it says something new, and every few seconds as a sign of life.
+
+    With it stay the intents it was the first to read: what was written down or acted upon is read so again.
+    """
     guard = reading.guard
     # A meter beside the governed row: its history would be the ticks over again.
     Release._base_manager.filter(pk=release.pk).update(guard_status=guard.status.value, guard_sentence=reading.sentence)
@@ -194,8 +201,9 @@ def _keep(release: Release, reading: Reading, *, cost_s: float) -> None:
     ):
         return
     GuardTick.objects.create(
-        release=release, stage=release.step, weight=release.weight, status=guard.status.value, sentence=reading.sentence,
-        reading=reading.to_mapping() | {"cost_s": cost_s},
+        release=release, at=reading.at, stage=release.step, weight=release.weight, status=guard.status.value,
+        sentence=reading.sentence, reading=reading.to_mapping() | {"cost_s": cost_s},
+        first_intents=dict(reading.first_intents),
     )  # fmt: skip
 
 
@@ -214,7 +222,7 @@ def _act(release: Release, reading: Reading) -> None:
 def _go_on(release: Release, reading: Reading) -> None:
     guard, step = reading.guard, reading.step
     assert step is not None  # a running release has a step
-    if guard.status is GuardStatus.PAUSE and guard.code not in release.acknowledged:
+    if guard.status is GuardStatus.PAUSE:
         release.pause(by=MACHINE, reason=guard.sentence)
     elif release.agent.stable_id != release.baseline_id:
         release.pause(
@@ -245,6 +253,7 @@ def advance(release: Release, *, by: Actor, reason: str) -> None:
     release.agent.refuse_if_frozen()
     reading = read(release)
     assert reading.step is not None  # a running release has a step
+    _keep(release, reading, cost_s=0.0)
     if not _walk(release, reading.step, by=by, reason=reason):
         raise ReleaseRefusedError(f"{release} may not advance yet. {reading.step.sentence}")
 

@@ -6,14 +6,16 @@ __all__ = ["Exposure", "Observation", "Trail"]
 
 
 class Observation(NamedTuple):
-    """One episode whose outcome has matured, with the arm its user was drawn into.
+    """One conversation whose outcome has matured, with the arm its user was drawn into.
 
     ``stage`` and ``weight`` are those of the exposure (a pinned conversation keeps its pin's). ``failed`` is read at
-    exactly ``matured_at`` = start + maturity in both arms, an episode still open then being a failure; observations are
-    ordered by (``matured_at``, ``episode``). ``control_before`` is the largest weight at which an earlier exposure
-    showed this user as control, ``canary_before`` whether one showed them as canary; what the guard saw itself it
-    remembers, so both matter only for exposures without episodes. Leave out episodes whose arm was forced by hand:
-    nothing was drawn there.
+    exactly start + maturity in both arms, a conversation still open then being a failure; ``known`` says whether
+    anybody who may be believed had spoken by then. Observations are ordered by (``matured_at``, ``conversation``).
+    ``as_drawn`` says whether the version that ran is the drawn arm's, None where the agent names none: a conversation
+    counts for the arm that was drawn whatever ran, or a version that is given up when it breaks would look healthy.
+    ``control_before`` is the largest weight at which an earlier exposure showed this user as control,
+    ``canary_before`` whether one showed them as canary; what the guard saw itself it remembers, so both matter only for
+    exposures without conversations.
     """
 
     user: str
@@ -22,18 +24,21 @@ class Observation(NamedTuple):
     weight: float
     failed: bool
     matured_at: float
-    episode: str = ""
+    conversation: str = ""
     intent: str | None = None
     is_target: bool = False
     control_before: float | None = None
     canary_before: bool = False
     signals: tuple[tuple[str, bool], ...] = ()
+    known: bool = True
+    as_drawn: bool | None = None
 
 
 class Exposure(NamedTuple):
     """A user served an arm for the first time in a stage.
 
-    ``reported`` says whether an episode followed within the maturity time, None while that time still runs.
+    ``reports`` counts the conversations that followed under the release within the maturity time, None while that time
+    still runs or where it says nothing about the arm.
     """
 
     user: str
@@ -41,7 +46,7 @@ class Exposure(NamedTuple):
     arm: str
     weight: float
     exposed_at: float
-    reported: bool | None = None
+    reports: int | None = None
 
 
 _CANARY_SEEN = 2.0

@@ -3,18 +3,20 @@
 Decision metrics share the plan's alpha by weight and each may alarm: overall failure (label betting and confidence
 sequence, half its share each), the live intents (plain mean of their e-values) and the target intents. Every bet of a
 user in a stage happens at once, on the first episode: so all wealth is fair in the same order of events and averages
-across intents are e-values too. Signals, a broken sample ratio and silence pause; tripwires are counts and alarm.
-The first alarm is kept with the numbers of its moment: later observations change nothing.
+across intents are e-values too. Signals, a broken sample ratio, silence and arms that differ in what arrives pause,
+unless a person acknowledged that very cause; tripwires are counts and alarm. Outcomes that do not arrive hold. The
+first alarm is kept with the numbers of its moment: later observations change nothing.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any
 
 from releases.bucketing import Arm
+from releases.guard.arrivals import Arrivals
 from releases.guard.betting import SLICE_EFFECTS, LabelBet, e_bh
 from releases.guard.confidence import MIN_USERS, Bounds, Strata
 from releases.guard.observations import Exposure, Observation, Trail
@@ -23,7 +25,7 @@ from releases.plan import Plan
 
 __all__ = ["Guard", "GuardReading", "GuardStatus", "tick"]
 
-_ORDER = attrgetter("matured_at", "episode", "user", "stage")
+_ORDER = attrgetter("matured_at", "conversation", "user", "stage")
 _ARMS = frozenset(Arm)
 
 
@@ -83,6 +85,7 @@ class Guard:
         self.intents = {intent: LabelBet(SLICE_EFFECTS) for intent in plan.intents}
         self.signals = {signal: LabelBet() for signal in plan.signals}
         self.strata = Strata()
+        self.arrivals = Arrivals()
         self.bounds: Bounds | None = None
         self.observed = 0
         self.unlisted = 0
@@ -102,7 +105,7 @@ class Guard:
         return self._intents_sum / len(self.intents) if self.intents else 1.0
 
     def add(self, seen: Observation) -> str | None:
-        """Take one matured episode, test, and return `alarm`.
+        """Take one matured conversation, test, and return `alarm`.
 
         Raises ValueError for an arm or weight that cannot be, and for an observation older than the last one.
         """
@@ -118,6 +121,7 @@ class Guard:
         self.watermark = seen.matured_at
         canary = seen.arm == Arm.CANARY
         self.strata.add(seen.stage, seen.user, canary=canary, failed=seen.failed)
+        self.arrivals.count(seen)
         if (seen.user, seen.stage) not in self._begun:
             self._begun.add((seen.user, seen.stage))
             self._bet(seen, canary=canary)
@@ -130,6 +134,8 @@ class Guard:
         else:
             chance = self._trail.chance(seen.user, seen.weight, control_before=seen.control_before)
         self._trail.note(seen.user, seen.weight, canary=canary or seen.canary_before)
+        if chance is not None:
+            self.arrivals.draw(seen, chance, canary=canary)
         self.overall.observe(canary=canary, failed=seen.failed, chance=chance)
         if seen.is_target or seen.intent in self._targets:
             self.target.observe(canary=canary, failed=seen.failed, chance=chance)
@@ -162,14 +168,18 @@ class Guard:
         stage: int,
         ratio: SampleRatio,
         tripwires: Mapping[str, int] | None = None,
+        acknowledged: Collection[str] = (),
     ) -> GuardReading:
-        """Return the verdict now. Alarm outranks pause, pause outranks hold: missing data never hides harm."""
+        """Return the verdict now. Alarm outranks pause, pause outranks hold: missing data never hides harm.
+
+        ``acknowledged`` are codes of pauses that a person looked into: those pause no more, others do.
+        """
         counts = tripwires or {}
         evidence = self._evidence(stage, ratio, counts)
         needed = self._users_needed(stage)
         for status, found in (
             (GuardStatus.ALARM, self._alarming(counts)),
-            (GuardStatus.PAUSE, self._pausing(ratio)),
+            (GuardStatus.PAUSE, next((one for one in self._pausing(stage, ratio) if one[0] not in acknowledged), None)),
             (GuardStatus.HOLD, self._holding(stage, counts, needed)),
         ):
             if found is not None:
@@ -208,21 +218,26 @@ class Guard:
             f"The canary fails more {what}: e-value {bet.e_value:.1f} over {bet.bets} draws, the alarm is {limit:.1f}."
         )
 
-    def _pausing(self, ratio: SampleRatio) -> tuple[str, str] | None:
-        if ratio.peak >= LIMIT:
-            return "sample_ratio", (
-                f"The arms do not have their planned sizes (e-value {ratio.peak:.0f}, limit {LIMIT:.0f}): "
-                "no comparison can be trusted until assignment is explained."
+    def _pausing(self, stage: int, ratio: SampleRatio) -> Iterator[tuple[str, str]]:
+        if ratio.shares.peak >= LIMIT:
+            yield (
+                "sample_ratio",
+                (
+                    f"The arms do not have their planned sizes (e-value {ratio.shares.peak:.0f}, limit {LIMIT:.0f}): "
+                    "no comparison can be trusted until assignment is explained."
+                ),
             )
-        if ratio.silence.peak >= LIMIT:
-            return "silence", (
-                f"Canary users report fewer episodes than they were served (e-value {ratio.silence.peak:.0f}, "
-                f"limit {LIMIT:.0f}): the version may die before it reports."
+        if ratio.silence_peak >= LIMIT:
+            yield (
+                "silence",
+                (
+                    f"Canary users report fewer conversations than they were served (e-value {ratio.silence_peak:.0f}, "
+                    f"limit {LIMIT:.0f}): the version may die before it reports."
+                ),
             )
-        named = e_bh(((name, bet.e_value) for name, bet in self.signals.items()), self.plan.alpha)
-        if named:
-            return "signals." + named[0], f"More often in the canary: {', '.join(named)}; a person should look."
-        return None
+        yield from self.arrivals.doubts(stage, self.plan.margin)
+        for name in e_bh(((name, bet.e_value) for name, bet in self.signals.items()), self.plan.alpha):
+            yield f"signals.{name}", f"More often in the canary: {name}; a person should look."
 
     def _holding(self, stage: int, counts: Mapping[str, int], needed: int) -> tuple[str, str] | None:
         absent = [wire.name for wire in self.plan.tripwires if wire.name not in counts]
@@ -236,6 +251,8 @@ class Guard:
                 f"Too few users in this step to see harm: canary {seen['canary']}, control {seen['control']}, "
                 f"at least {MIN_USERS} each; about {needed} more users are wanted."
             )
+        if (missing := self.arrivals.missing(stage, self.plan.min_known)) is not None:
+            return missing
         if self.plan.metrics.intents and self.intents and self.unlisted == self.overall.units:
             return "intents_missing", "No episode carries a live intent of the plan: intents cannot be watched."
         if self.plan.metrics.target and self._targets and not self.target.units:
@@ -285,6 +302,7 @@ class Guard:
             "target": {**self.target.to_mapping(), "alarm_at": _finite(self._target_alarm)},
             "signals": {name: bet.to_mapping() for name, bet in self.signals.items()},
             "sample_ratio": ratio.to_mapping(),
+            "arrivals": self.arrivals.to_mapping(),
             "tripwires": {
                 wire.name: {"count": counts.get(wire.name), "limit": wire.limit} for wire in self.plan.tripwires
             },
@@ -295,17 +313,17 @@ def tick(
     observations: Iterable[Observation],
     plan: Plan,
     *,
-    exposures: Iterable[Exposure] | None = None,
+    exposures: Iterable[Exposure] = (),
     tripwires: Mapping[str, int] | None = None,
     stage: int | None = None,
     previous: GuardReading | None = None,
+    acknowledged: Collection[str] = (),
 ) -> GuardReading:
-    """Read the guard from scratch: every matured episode is a look, the first alarm counts.
+    """Read the guard from scratch: every matured conversation is a look, the first alarm counts.
 
-    ``observations`` and ``exposures`` may come in any order and are the release's whole record; without exposures each
-    user's first observation in a stage stands for one (a version that never reports is then not seen). ``tripwires``
-    holds the canary's count for every tripwire of the plan. ``stage`` is the step now live, by default the last one
-    observed. A ``previous`` alarm is returned as it was: it latches. Costs one pass.
+    ``observations`` and ``exposures`` may come in any order and are the release's whole record. ``tripwires`` holds the
+    canary's count for every tripwire of the plan. ``stage`` is the step now live, by default the last one observed. A
+    ``previous`` alarm is returned as it was: it latches. ``acknowledged`` codes pause no more. Costs one pass.
     """
     if previous is not None and previous.status is GuardStatus.ALARM:
         return replace(previous, latched=True)
@@ -314,13 +332,10 @@ def tick(
     for seen in ordered:
         if guard.add(seen) is not None:
             break
-    shown = exposures if exposures is not None else [_stand_in(seen) for seen in ordered]
     live = stage if stage is not None else max((seen.stage for seen in ordered), default=0)
-    return guard.reading(stage=live, ratio=SampleRatio.of(shown), tripwires=tripwires)
-
-
-def _stand_in(seen: Observation) -> Exposure:
-    return Exposure(seen.user, seen.stage, seen.arm, seen.weight, seen.matured_at)
+    return guard.reading(
+        stage=live, ratio=SampleRatio.of(exposures), tripwires=tripwires, acknowledged=frozenset(acknowledged)
+    )
 
 
 def _points(share: float) -> str:

@@ -47,6 +47,10 @@ class GuardTick(models.Model):
     status = models.CharField(max_length=10)
     sentence = models.TextField()
     reading = models.JSONField()
+    first_intents = models.JSONField(
+        default=dict,
+        help_text="The intent, as it was then, of every conversation this tick was the first to read.",
+    )
 
     objects = FactsOfReleaseQuerySet.as_manager()
 

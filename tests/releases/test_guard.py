@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from releases.bucketing import Arm
 from releases.guard import Exposure, Guard, GuardReading, GuardStatus, Observation, forecast, tick
-from releases.guard.ratio import SampleRatio
+from releases.guard.ratio import ArmShare, SampleRatio
 from releases.plan import MetricWeights, Plan, Step, Tripwire, profile
 from tests.bench.guard import BASE, RAMP, World, play
 
@@ -88,8 +88,7 @@ def test_guard__fed_one_by_one__equals_the_reading_from_scratch_at_every_episode
         guard.add(one)
         if index % 17 == 0 or index == len(seen):
             fresh = tick(seen[:index], plan, stage=1)
-            ratio = SampleRatio.of(Exposure(o.user, o.stage, o.arm, o.weight, o.matured_at) for o in seen[:index])
-            assert numbers(guard.reading(stage=1, ratio=ratio)) == numbers(fresh)
+            assert numbers(guard.reading(stage=1, ratio=SampleRatio())) == numbers(fresh)
 
 
 def test_tick__intents_mean__is_the_plain_mean_of_the_listed_ones() -> None:
@@ -205,7 +204,9 @@ def test_tick__target_intents_harmed__alarm_on_the_target() -> None:
 
 def test_tick__later_visits_of_a_user__bet_nothing() -> None:
     once = record(80, even, visits=1)
-    again = [one._replace(matured_at=one.matured_at + 0.5, episode=one.episode + "b", failed=True) for one in once]
+    again = [
+        one._replace(matured_at=one.matured_at + 0.5, conversation=one.conversation + "b", failed=True) for one in once
+    ]
 
     alone, both = tick(once, ONE_METRIC), tick(sorted(once + again, key=lambda one: one.matured_at), ONE_METRIC)
 
@@ -229,7 +230,7 @@ def test_tick__former_canary_and_known_control__bet_nothing() -> None:
 
 
 def test_tick__broken_assignment__pauses() -> None:
-    shown = [Exposure(f"u{user}", 1, Arm.CANARY, 0.5, float(user), reported=True) for user in range(40)]
+    shown = [Exposure(f"u{user}", 1, Arm.CANARY, 0.5, float(user), reports=1) for user in range(40)]
 
     reading = tick(record(150, even), PLAN, exposures=shown)
 
@@ -238,13 +239,37 @@ def test_tick__broken_assignment__pauses() -> None:
 
 def test_tick__canary_that_never_reports__pauses() -> None:
     shown = [
-        Exposure(f"u{user}", 1, arm, 0.5, float(user), reported=arm is Arm.CONTROL)
+        Exposure(f"u{user}", 1, arm, 0.5, float(user), reports=int(arm is Arm.CONTROL))
         for user, arm in enumerate(random.Random(1).choices([*Arm], k=200))
     ]
 
     reading = tick(record(150, even), PLAN, exposures=shown)
 
     assert (reading.status, reading.code) == (GuardStatus.PAUSE, "silence")
+
+
+def test_tick__canary_that_dies_at_most_attempts__pauses_though_every_user_reports() -> None:
+    shown = [
+        Exposure(f"u{user}", 1, arm, 0.5, float(user), reports=1 if arm is Arm.CANARY else 4)
+        for user, arm in enumerate(random.Random(1).choices([*Arm], k=200))
+    ]
+
+    reading = tick(record(150, even), PLAN, exposures=shown)
+
+    assert (reading.status, reading.code) == (GuardStatus.PAUSE, "silence")
+    assert {arm: one["reported"] for arm, one in reading.evidence["sample_ratio"]["silence"]["arms"].items()} == {
+        arm.value: sum(one.arm is arm for one in shown) for arm in Arm
+    }
+
+
+def test_tick__arms_report_alike__is_no_silence() -> None:
+    rng = random.Random(1)
+    shown = [
+        Exposure(f"u{user}", 1, rng.choice([*Arm]), 0.5, float(user), reports=rng.choice([0, 1, 1, 4]))
+        for user in range(400)
+    ]
+
+    assert tick(record(150, even), PLAN, exposures=shown).status is GuardStatus.OK
 
 
 def test_tick__exposures_still_maturing__are_no_silence() -> None:
@@ -262,6 +287,76 @@ def test_tick__signal_raised_in_the_canary__pauses_and_never_alarms() -> None:
     reading = tick(seen, PLAN)
 
     assert (reading.status, reading.code) == (GuardStatus.PAUSE, "signals.slow")
+
+
+def test_tick__pause_that_a_person_acknowledged__goes_on_and_other_causes_still_pause() -> None:
+    slow = [one._replace(signals=(("slow", one.arm == Arm.CANARY),)) for one in record(200, even)]
+    both = [one._replace(signals=(*one.signals, ("costly", one.arm == Arm.CANARY))) for one in slow]
+
+    assert tick(slow, PLAN, acknowledged=["signals.slow"]).status is GuardStatus.OK
+    assert tick(both, PLAN, acknowledged=["signals.slow"]).code == "signals.costly"
+
+
+def test_tick__no_outcome_ever_arrives__holds_though_both_arms_fail_alike() -> None:
+    silent = [one._replace(failed=True, known=False) for one in record(150, even)]
+
+    reading = tick(silent, PLAN)
+
+    assert (reading.status, reading.code) == (GuardStatus.HOLD, "outcomes_missing")
+    assert "0 % in canary, 0 % in control" in reading.sentence
+
+
+@pytest.mark.parametrize(("known", "code"), [(2, "outcomes_missing"), (4, "no_harm_seen")])
+def test_tick__outcomes_of_control_arrive_rarely__holds_below_the_plans_share(known: int, code: str) -> None:
+    few = record(24, lambda *_: True, visits=4)
+    seen = [one._replace(known=one.arm == Arm.CANARY or index % 5 < known) for index, one in enumerate(few)]
+
+    assert tick(seen, PLAN).code == code
+
+
+def test_tick__outcomes_of_control_arrive_clearly_less__pauses() -> None:
+    seen = [one._replace(known=one.arm == Arm.CANARY or index % 3 > 0) for index, one in enumerate(record(400, even))]
+
+    reading = tick(seen, PLAN)
+
+    assert (reading.status, reading.code) == (GuardStatus.PAUSE, "outcomes_differ")
+    assert tick(seen, PLAN, acknowledged=["outcomes_differ"]).status is GuardStatus.OK
+
+
+def test_tick__outcomes_missing_in_both_arms_alike__does_not_pause() -> None:
+    rng = random.Random(5)
+    seen = [one._replace(known=rng.random() < 0.7) for one in record(400, even)]
+
+    assert tick(seen, PLAN).status is GuardStatus.OK
+
+
+def test_tick__canary_often_given_up_for_another_version__pauses_with_its_compliance() -> None:
+    seen = [
+        one._replace(as_drawn=one.arm == Arm.CONTROL or index % 3 > 0) for index, one in enumerate(record(400, even))
+    ]
+
+    reading = tick(seen, PLAN)
+
+    assert (reading.status, reading.code) == (GuardStatus.PAUSE, "compliance")
+    compliance = {(one["stage"], one["arm"]): one["compliance"] for one in reading.evidence["arrivals"]["stages"]}
+    assert compliance[1, "control"] == 1.0
+    assert 0.5 < compliance[1, "canary"] < 0.8
+    numbers(reading)
+
+
+def test_tick__nobody_ran_what_was_drawn__holds() -> None:
+    assert tick([one._replace(as_drawn=False) for one in record(150, even)], PLAN).code == "not_as_drawn"
+
+
+def test_arm_share__fact_that_has_nothing_to_do_with_the_arm__rarely_differs() -> None:
+    peaks = []
+    for seed in range(200):
+        rng, share = random.Random(seed), ArmShare()
+        for _ in range(300):
+            share.add(0.25, canary=rng.random() < 0.25)
+        peaks.append(share.peak)
+
+    assert sum(peak >= 20 for peak in peaks) <= 18  # ever above 20 has a chance of at most .05
 
 
 def test_tick__signal_the_plan_does_not_name__is_ignored() -> None:

@@ -209,7 +209,7 @@ def test_sample_ratio__one_stream__is_the_beta_form(canaries: int, controls: int
     )
     log = special.betaln(1 + canaries, 1 + controls) - canaries * math.log(weight) - controls * math.log(1 - weight)
 
-    assert ratio.e_value == pytest.approx(math.exp(log), rel=1e-9)
+    assert ratio.shares.e_value == pytest.approx(math.exp(log), rel=1e-9)
 
 
 def test_sample_ratio__draws_as_planned__expects_one_over_two_stages() -> None:
@@ -225,7 +225,7 @@ def test_sample_ratio__draws_as_planned__expects_one_over_two_stages() -> None:
             shown += [
                 Exposure(f"u{user}", 1, _arm(one), 0.5, 10.0 + user) for user, one in zip(left, seconds, strict=True)
             ]
-            expected += chance * SampleRatio.of(shown).e_value
+            expected += chance * SampleRatio.of(shown).shares.e_value
 
     assert expected == pytest.approx(1.0)
 
@@ -237,7 +237,7 @@ def _arm(canary: bool) -> Arm:
 def test_sample_ratio__repeated_exposure_in_a_stage__is_one_draw() -> None:
     shown = [Exposure("u", 0, Arm.CANARY, 0.5, float(moment)) for moment in range(20)]
 
-    assert SampleRatio.of(shown).e_value == pytest.approx(1.0)
+    assert SampleRatio.of(shown).shares.e_value == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,13 @@ def test_read_step__guard_not_ok__waits(status: GuardStatus) -> None:
     assert f"the guard says {status.value}" in reading.sentence
 
 
+def test_read_step__no_outcome_ever_arrived__waits_with_that_sentence() -> None:
+    reading = reading_of([one._replace(failed=True, known=False) for one in seen_in(1, 900, canary=0.1, control=0.1)])
+
+    assert reading.decision is Decision.WAIT
+    assert "Outcomes do not arrive" in reading.sentence
+
+
 def test_read_step__frozen__waits_and_says_until_when() -> None:
     seen = seen_in(1, 900, canary=0.1, control=0.1)
     freeze = Freeze(datetime(2026, 12, 20, tzinfo=UTC), datetime(2027, 1, 2, tzinfo=UTC), "year's end")
@@ -243,9 +250,20 @@ def test_read_aftermath__target_hardly_met__is_confounded_not_guessed() -> None:
     assert read_aftermath(aftermath_of(0.1, 0.7), PLAN, elapsed_s=10).outcome is Aftermath.CONFOUNDED
 
 
+def test_read_aftermath__outcomes_of_the_target_mostly_unknown__is_confounded_not_not_fixed() -> None:
+    silent = [one._replace(failed=True, known=False) for one in aftermath_of(0.1, 0.7)]
+
+    reading = read_aftermath(silent, TARGETED, elapsed_s=10)
+
+    assert reading.outcome is Aftermath.CONFOUNDED
+    assert "were known" in reading.sentence
+
+
 def test_read_aftermath__many_episodes_of_one_user__count_once() -> None:
     seen = aftermath_of(0.1, 0.7)
-    repeated = seen + [seen[0]._replace(matured_at=5000.0 + number, episode="x", failed=True) for number in range(500)]
+    repeated = seen + [
+        seen[0]._replace(matured_at=5000.0 + number, conversation="x", failed=True) for number in range(500)
+    ]
 
     one, two = (read_aftermath(record, TARGETED, elapsed_s=10) for record in (seen, repeated))
 

@@ -244,15 +244,6 @@ def test_observe__conversation__is_one_unit_by_its_first_episode(release, live, 
     assert {one.intent for one in seen} == {"shipping"}
 
 
-def test_observe__arm_forced_by_hand__is_left_out(release, live, agent):
-    live(release, range(10), fails=never)
-    Episode._base_manager.filter(external_id=f"{release.pk}-0-user-3").update(harness_digest="f" * 64)
-
-    seen = observe(release, release.as_plan(), now=timezone.now()).observations
-
-    assert len(seen) == 9
-
-
 def test_observe__not_yet_matured__is_not_read(release, live):
     live(release, range(10), fails=never)
 

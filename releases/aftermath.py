@@ -1,7 +1,5 @@
 """The end of a release's story: did it do what its proposal claimed, and what is worth keeping of it."""
 
-from typing import Any
-
 from django.utils import timezone
 
 from accounts.acting import MACHINE, Actor, acting
@@ -9,14 +7,15 @@ from accounts.exceptions import NotPermittedError
 from audit.record import record, reference
 from episodes.models import Pattern
 from harness.models import Revision
-from inference.encoder import MODEL_ID, EncoderMissingError, encode
+from lessons.memory import meaning
 from lessons.models import Lesson
 from proposals.models import Proposal
 from releases.exceptions import ReleaseRefusedError
+from releases.guard import GuardReading
 from releases.models import Release
 from releases.promotion import Aftermath, AftermathReading
 
-__all__ = ["close", "confounded_by", "keep_lesson"]
+__all__ = ["close", "confounded_by", "keep_lesson", "outlived"]
 
 
 def confounded_by(release: Release) -> str | None:
@@ -27,6 +26,21 @@ def confounded_by(release: Release) -> str | None:
         if other.proposal.layer == release.proposal.layer or mine & frozenset(other.plan.get("target_intents", ())):
             return str(other.version)
     return None
+
+
+def outlived(release: Release, alarm: GuardReading, reading: AftermathReading) -> AftermathReading:
+    """Return the end of an aftermath whose alarm came when another version was stable already.
+
+    Nothing can be put back any more: the claim to be harmless failed, and people are told where the harm lives on.
+    """
+    stable = release.agent.stable
+    assert stable is not None  # this version was
+    sentence = (
+        f"Harm was seen when {stable} was stable already, so that {release.version} cannot be rolled back any more: "
+        f"{alarm.sentence} If {stable} still contains the change, release one that reverts it."
+    )
+    evidence = {**reading.evidence, "alarm": alarm.to_mapping(), "stable": stable.number}
+    return AftermathReading(Aftermath.NOT_FIXED, sentence, evidence)
 
 
 def close(release: Release, reading: AftermathReading, *, by: Actor) -> None:
@@ -50,6 +64,12 @@ def close(release: Release, reading: AftermathReading, *, by: Actor) -> None:
                 "release.close_aftermath", release, digest=release.version.digest, team_id=release.agent.team_id,
                 facts={"effect": release.effect, "interval": reading.evidence.get("interval")},
             )  # fmt: skip
+            if "alarm" in reading.evidence:
+                facts = {"alarm": reading.evidence["alarm"]["code"], "stable": reading.evidence["stable"]}
+                record(
+                    "release.harm_outlived", release, digest=release.version.digest, team_id=release.agent.team_id,
+                    facts=facts,
+                )  # fmt: skip
         _tell(release, reading)
         keep_lesson(release, reading.sentence)
         Revision.bump()
@@ -78,16 +98,8 @@ def keep_lesson(release: Release, sentence: str) -> Lesson:
     targets = ", ".join(release.plan.get("target_intents", ())) or "no named intent"
     ended = release.get_effect_display().lower() if release.effect else release.get_status_display().lower()
     text = f"{proposal.title} (layer {proposal.layer}, claim {proposal.claim}, for {targets}) was {ended}. {sentence}"
-    embedding, model = _meaning(text)
+    embedding, model = meaning(text)
     return Lesson.record(
         agent=release.agent, text=text, source_ref=reference(release), layer=proposal.layer, state=Lesson.State.CONFIRMED,
         by=MACHINE, embedding=embedding, embedding_model=model,
     )  # fmt: skip
-
-
-def _meaning(text: str) -> tuple[Any, str]:
-    """Return the text's vector and its model; nothing where the encoder is not installed."""
-    try:
-        return encode([text])[0], MODEL_ID
-    except EncoderMissingError:
-        return None, ""

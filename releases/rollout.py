@@ -125,6 +125,7 @@ def promote(release: Release, *, by: Actor, reason: str) -> None:
     try:
         with held(release) as agent:
             if _may(release, "promote", by):
+                agent.refuse_if_frozen()
                 agent.set_stable(release.version, expected=release.baseline, by=by, reason=reason)
             plan = release.as_plan()
             stage = len(plan.steps)
@@ -158,9 +159,7 @@ def roll_back(release: Release, *, by: Actor, reason: str) -> None:
                     "Release a change that reverts it."
                 )
             agent.set_stable(release.baseline, expected=release.version, by=by, reason=reason)
-            for other in (
-                Release.objects.filter(agent=agent, baseline_id=release.version_id).live().exclude(status="promoting")
-            ):
+            for other in Release.objects.filter(agent=agent, baseline_id=release.version_id).live():
                 other.roll_back(by=by, reason=f"its baseline {release.version} was rolled back: {reason}")
         release._move("roll_back", by=by, reason=reason, facts={"weight": release.weight}, weight=0.0)
         Revision.bump()
@@ -196,7 +195,8 @@ def revert_now(agent: Agent, *, by: Actor, reason: str) -> Release:
     if not reason.strip():
         raise ReasonMissingError(f"Say why agent {agent.slug!r} is reverted: the record needs it.")
     mine = Release.objects.filter(agent=agent)
-    release = mine.live().exclude(status="promoting").first() or mine.in_aftermath().order_by("-promoted_at").first()
+    serving = Agent.objects.filter(pk=agent.pk).values("stable")
+    release = mine.live().first() or mine.in_aftermath().filter(version__in=serving).order_by("-promoted_at").first()
     if release is None:
         raise ReleaseRefusedError(
             f"Agent {agent.slug!r} has no live release and no open aftermath: there is nothing to revert."

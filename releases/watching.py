@@ -21,7 +21,7 @@ from accounts.acting import MACHINE, Actor
 from accounts.roles import Permission
 from audit.exceptions import TransitionRefusedError
 from releases import rollout
-from releases.aftermath import confounded_by
+from releases.aftermath import confounded_by, outlived
 from releases.exceptions import ReleaseRefusedError, StillServedError
 from releases.guard import GuardReading, GuardStatus, tick
 from releases.models import GuardTick, Release
@@ -51,6 +51,7 @@ class Reading:
     first_intents: Mapping[str, str | None]
     step: StepReading | None = None
     aftermath: AftermathReading | None = None
+    is_outlived: bool = False
 
     def to_mapping(self) -> dict[str, Any]:
         """Return the guard's mapping with what was decided beside it; plain JSON."""
@@ -70,6 +71,8 @@ class Reading:
     @property
     def sentence(self) -> str:
         """The sentence a person wants first: harm, then what is waited for."""
+        if self.is_outlived and self.aftermath is not None:
+            return self.aftermath.sentence
         if self.guard.status in (GuardStatus.ALARM, GuardStatus.PAUSE):
             return self.guard.sentence
         return self.step.sentence if self.step else self.aftermath.sentence if self.aftermath else self.guard.sentence
@@ -88,6 +91,8 @@ def read(release: Release, *, now: datetime | None = None) -> Reading:
     if release.promoted_at is None:
         return replace(reading, step=_step(release, plan, sightings, guard, now))
     aftermath = _aftermath(release, plan, sightings, now)
+    if guard.status is GuardStatus.ALARM and release.agent.stable_id != release.version_id:
+        return replace(reading, aftermath=outlived(release, guard, aftermath), is_outlived=True)
     return replace(reading, aftermath=aftermath)
 
 
@@ -144,7 +149,7 @@ def watch(release_id: UUID) -> Reading | None:
             case Release.Status.ROLLING_BACK:
                 _confirm(release)
             case Release.Status.PROMOTING:
-                release.promote(by=MACHINE, reason="the promotion that was begun is finished")
+                return _finish_promotion(release)
             case Release.Status.RUNNING if (age_s := guard_age_s(release)) > SILENT_S:
                 release.pause(
                     by=MACHINE, reason=f"the guard had not looked for {age_s:.0f} s: nobody watched this ramp"
@@ -183,6 +188,22 @@ def _look(release: Release) -> Reading:
     return reading
 
 
+def _finish_promotion(release: Release) -> Reading:
+    """Promote what was begun to be promoted if it still may be; what happened meanwhile counts."""
+    reading = read(release)
+    _keep(release, reading, cost_s=0.0)
+    assert reading.step is not None  # nothing was promoted yet
+    if reading.guard.status is GuardStatus.ALARM:
+        release.roll_back(by=MACHINE, reason=reading.guard.sentence)
+    elif release.agent.frozen_at is not None:
+        release.fall_back(by=MACHINE, reason=f"agent {release.agent.slug!r} is frozen")
+    elif reading.step.decision is Decision.PROMOTE:
+        release.promote(by=MACHINE, reason=f"the promotion that was begun is finished: {reading.step.sentence}")
+    else:
+        release.fall_back(by=MACHINE, reason=reading.step.sentence)
+    return reading
+
+
 def _keep(release: Release, reading: Reading, *, cost_s: float) -> None:
     """Write the reading down when it says something new, and every few seconds as a sign of life.
 
@@ -209,7 +230,7 @@ def _keep(release: Release, reading: Reading, *, cost_s: float) -> None:
 
 def _act(release: Release, reading: Reading) -> None:
     guard = reading.guard
-    if guard.status is GuardStatus.ALARM:
+    if guard.status is GuardStatus.ALARM and not reading.is_outlived:
         release.roll_back(by=MACHINE, reason=guard.sentence)
     elif reading.aftermath is not None:
         rollout.requeue_waiting(release.agent)

@@ -15,7 +15,7 @@ from harness.models import Agent
 from inference.encoder import MODEL_ID, EncoderMissingError, encode
 from lessons.models import Lesson
 
-__all__ = ["LessonStateError", "confirm", "post", "recall", "retire"]
+__all__ = ["LessonStateError", "confirm", "meaning", "post", "recall", "retire"]
 
 
 class LessonStateError(DomainError):
@@ -30,7 +30,7 @@ def recall(agent: Agent, question: str = "", *, limit: int = 10) -> list[Lesson]
     Quarantined and retired lessons never reach an agent. Without an encoder the newest are returned.
     """
     confirmed = Lesson.objects.filter(agent=agent).confirmed()
-    vector = _meaning(question)[0] if question.strip() else None
+    vector = meaning(question)[0] if question.strip() else None
     if vector is None:
         return list(confirmed.order_by("-id")[:limit])
     return list(confirmed.nearest(vector, agent=agent, model=MODEL_ID)[:limit])
@@ -41,7 +41,7 @@ def post(agent: Agent, *, text: str, layer: str = "", source_ref: str = "", by: 
 
     The source is kept as `posted:…`, so that nobody can take the place of a lesson the platform will learn itself.
     """
-    vector, model = _meaning(text)
+    vector, model = meaning(text)
     source_ref = f"posted:{source_ref}" if source_ref else ""
     return Lesson.record(
         agent=agent, text=text, source_ref=source_ref, layer=layer, state=Lesson.State.QUARANTINED, by=by,
@@ -84,7 +84,8 @@ def _settle(lesson: Lesson, sources: set[Any], target: Lesson.State, *, act: str
             record(f"lesson.{act}", lesson, team_id=lesson.agent.team_id)
 
 
-def _meaning(text: str) -> tuple[Any, str]:
+def meaning(text: str) -> tuple[Any, str]:
+    """Return the text's vector and its model; nothing where the encoder is not installed."""
     try:
         return encode([text])[0], MODEL_ID
     except EncoderMissingError:

@@ -63,7 +63,7 @@ class Release(Stateful):
         ),
         Edge("decline", frozenset({Status.AWAITING_APPROVAL}), Status.DECLINED, Permission.APPROVE_RELEASE, "Decline"),
         Edge(
-            "roll_back", frozenset({Status.RUNNING, Status.PAUSED, Status.PROMOTED, Status.INCONCLUSIVE}),
+            "roll_back", frozenset({Status.RUNNING, Status.PAUSED, Status.PROMOTING, Status.PROMOTED, Status.INCONCLUSIVE}),
             Status.ROLLING_BACK, Permission.STOP_RELEASE, "Roll back", by_machine=True, danger=True,
         ),
         Edge(

@@ -14,6 +14,7 @@ from proposals.drafting import Quote, Sketch, draft
 from proposals.models import Proposal, Strategy
 from proposals.strategies import STRATEGIES
 from proposals.strategies.protocol import CorrectedReading, Declined, DraftedChange, PatternReading, StrategySpec
+from proposals.twins import twin_of
 
 __all__ = ["draft_for_agent", "draft_for_pattern", "read_pattern", "strategy_row"]
 
@@ -74,7 +75,7 @@ def _draft_once(pattern: Pattern, spec: StrategySpec, by: Actor) -> Proposal | s
     try:
         with transaction.atomic(), acting(by, reason=f"strategy {spec.slug}"):
             proposal = draft(agent, sketch, by=MACHINE, pattern=pattern, strategy=strategy_row(spec), source="rules")
-            twin = _twin(proposal)
+            twin = twin_of(proposal)
             if twin is not None:
                 message = f"the same change is {twin.get_status_display().lower()} already: {twin}."
                 raise DomainError(message)
@@ -83,13 +84,6 @@ def _draft_once(pattern: Pattern, spec: StrategySpec, by: Actor) -> Proposal | s
         logger.info("proposal.not_drafted", extra={"pattern": str(pattern.pk), "refusal": str(refusal)})
         return str(refusal)
     return proposal
-
-
-def _twin(proposal: Proposal) -> Proposal | None:
-    """Return an earlier proposal with the very same candidate that is pending, failed or declined."""
-    others = Proposal.objects.filter(agent_id=proposal.agent_id, candidate_digest=proposal.candidate_digest)
-    settled = Q(status__in=("failed", "declined", "not_fixed", "rolled_back"))
-    return (others.pending() | others.filter(settled)).exclude(pk=proposal.pk).first()
 
 
 def _quotes(change: DraftedChange) -> list[Quote]:

@@ -17,14 +17,13 @@ from harness.lines import size
 from harness.models import Agent, HarnessVersion
 from harness.patches import Conflict, apply, diff, layer_of, rebase
 from proposals.exceptions import BaseMovedError, EvidenceMissingError, ProposalRefusedError
+from proposals.lineage import MAX_RETRIES, last_attempt, num_retries
 from proposals.models import Evidence, Proposal, Strategy
 
 __all__ = [
     "Quote", "Sketch", "amended", "candidate_document", "draft", "edit_of_layer", "laws_broken", "rebased",
     "refuse_unlawful",
 ]  # fmt: skip
-
-MAX_RETRIES = 3
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,16 @@ def draft(
 ) -> Proposal:  # fmt: skip
     """Make a draft on the agent's stable version. The laws are applied when it is submitted.
 
-    A person becomes its first author; a machine-written draft has none until a person amends it.
+    A person becomes its first author; a machine-written draft has none until a person amends it. What comes after a
+    failed attempt at the same pattern is a retry of it, whether its author says so or not.
     """
     if not by.is_machine:
         require(by, Permission.WRITE_PROPOSAL, agent.access_scope(), act=f"write a proposal for {agent.slug!r}")
     base = agent.stable
     if base is None:
         raise BaseMovedError(f"Agent {agent.slug!r} has no stable version yet: bootstrap it first.")
+    pattern = pattern or (retry_of.pattern if retry_of else None)
+    retry_of = retry_of or (last_attempt(pattern) if pattern else None)
     document = apply(base.document, sketch.patch)
     with acting(by, reason=sketch.rationale):
         proposal = Proposal(
@@ -121,9 +123,9 @@ def laws_broken(proposal: Proposal) -> list[Refusal]:
         found.append(
             Refusal("base_moved", f"It is based on {proposal.base}; {proposal.agent.stable} is stable. Rebase it.")
         )
-    attempts = Proposal.objects.filter(pattern=proposal.pattern, retry_of__isnull=False).count()
-    if proposal.pattern_id and proposal.retry_of_id and attempts > MAX_RETRIES:
-        found.append(Refusal("too_many_retries", f"{attempts} retries on this pattern; {MAX_RETRIES} are allowed."))
+    retries = num_retries(proposal)
+    if retries > MAX_RETRIES:
+        found.append(Refusal("too_many_retries", f"It is retry {retries} of the same; {MAX_RETRIES} are allowed."))
     return found
 
 

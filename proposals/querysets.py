@@ -2,6 +2,8 @@
 
 from typing import Self
 
+from django.db.models import Q
+
 from harness.querysets import OfAgentQuerySet, PlainOfAgentQuerySet
 
 __all__ = ["GovernedOfProposalQuerySet", "OfProposalQuerySet", "ProposalQuerySet"]
@@ -23,6 +25,11 @@ class ProposalQuerySet(OfAgentQuerySet):
 
     def awaiting_review(self) -> Self:
         return self.filter(status="validated")
+
+    def unhelpful(self) -> Self:
+        """Attempts that did not help; a judged one was an attempt however it was put away afterwards."""
+        put_away = Q(status__in=("declined", "withdrawn", "stale", "superseded"), judged_at__isnull=False)
+        return self.filter(Q(status__in=("failed", "not_fixed", "rolled_back")) | put_away)
 
     def on_pattern(self, pattern_id: object) -> Self:
         return self.filter(pattern_id=pattern_id)

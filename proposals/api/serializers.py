@@ -21,7 +21,10 @@ class QuoteRequest(serializers.Serializer[Any]):
 
 
 class ProposalCreate(serializers.Serializer[Any]):
-    """A person's change: either a whole new `value` of one `layer`, or the `patch` itself."""
+    """A person's change: either a whole new `value` of one `layer`, or the `patch` itself.
+
+    What follows a failed attempt at the same `pattern` is a retry of it, named or not.
+    """
 
     agent = serializers.SlugField()
     title = serializers.CharField(max_length=200)
@@ -33,6 +36,7 @@ class ProposalCreate(serializers.Serializer[Any]):
     evidence = QuoteRequest(many=True)
     target_intents = serializers.ListField(child=serializers.SlugField(max_length=80), required=False, default=list)
     predicted_effect = serializers.DictField(child=serializers.FloatField(), required=False, default=dict)
+    pattern = serializers.UUIDField(required=False)
     retry_of = serializers.UUIDField(required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

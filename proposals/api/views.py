@@ -70,8 +70,13 @@ class ProposalViewSet(mixins.CreateModelMixin, StatefulViewSet):
             evidence=[Quote(get_object_or_404(episodes, pk=q["episode"]), q["quote"]) for q in data["evidence"]],
             target_intents=data["target_intents"], predicted_effect=data["predicted_effect"],
         )  # fmt: skip
-        retry_of = self.get_queryset().filter(pk=data["retry_of"]).first() if "retry_of" in data else None
-        return draft(agent, sketch, by=actor, retry_of=retry_of)
+        earlier = Proposal.objects.visible_to(actor).filter(agent=agent)
+        patterns = Pattern.objects.visible_to(actor).filter(agent=agent)
+        return draft(
+            agent, sketch, by=actor,
+            pattern=get_object_or_404(patterns, pk=data["pattern"]) if "pattern" in data else None,
+            retry_of=get_object_or_404(earlier, pk=data["retry_of"]) if "retry_of" in data else None,
+        )  # fmt: skip
 
     @extend_schema(request=AmendRequest, responses=ProposalDetail)
     @action(detail=True, methods=["post"])

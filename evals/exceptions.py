@@ -2,7 +2,7 @@
 
 from accounts.exceptions import DomainError
 
-__all__ = ["BenchmarkMissingError", "HoldoutSpentError", "RunnerError", "UnfrozenError"]
+__all__ = ["BenchmarkMissingError", "HoldoutSpentError", "OwnChangeError", "RunnerError", "UnfrozenError"]
 
 
 class BenchmarkMissingError(DomainError):
@@ -28,3 +28,10 @@ class RunnerError(DomainError):
 
     code = "runner"
     http_status = 502
+
+
+class OwnChangeError(DomainError):
+    """Whoever wrote a change does not decide when its exam is over, nor what is in it."""
+
+    code = "own_change"
+    http_status = 403

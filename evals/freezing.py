@@ -1,21 +1,23 @@
 """Freeze the cases of a run: which ones are played, and what part each plays there."""
 
+import math
 import uuid
-from collections import Counter
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 
 from accounts.acting import MACHINE, Actor, acting
 from audit.record import record
 from evals.curation import curated
 from evals.exceptions import BenchmarkMissingError, HoldoutSpentError
 from evals.gate.policy import GatePolicy
-from evals.models import Benchmark, Case, Run, RunCase
+from evals.models import Benchmark, Run, RunCase
 from harness.models import Agent
+from proposals.lineage import family
 from proposals.models import Proposal
 
-__all__ = ["active_benchmark", "begin_run", "freeze_holdout", "gate_policy_of", "targets_of"]
+__all__ = ["active_benchmark", "begin_run", "freeze_holdout", "gate_policy_of", "holdout_is_fresh", "targets_of"]
 
 
 def active_benchmark(agent: Agent) -> Benchmark:
@@ -100,9 +102,10 @@ def _freeze(run: Run, cases: Any, targets: frozenset[str]) -> int:
 
 @transaction.atomic
 def freeze_holdout(run: Run, policy: GatePolicy) -> int:
-    """Freeze fresh hold-out cases of the target: as many clusters as verify has, never seen for this pattern.
+    """Freeze fresh hold-out cases of the target: as many clusters as verify has, none of them seen by a relative.
 
-    Each call is one look at the hold-out; the policy's budget of looks is enforced here.
+    Each call is one look at the hold-out; the policy's budget of looks is enforced here. Where too few clusters are
+    fresh to decide anything, nothing is played and no look is spent.
     """
     assert run.proposal is not None  # only runs of proposals look at the hold-out
     benchmark = Benchmark.objects.locked().get(pk=run.benchmark_id)
@@ -112,16 +115,20 @@ def freeze_holdout(run: Run, policy: GatePolicy) -> int:
             "Rotate at least 30 % of its cases."
         )
     targets = targets_of(run.proposal)
-    fresh = benchmark.cases.active().in_split(split="holdout").filter(intent__slug__in=targets)
-    fresh = fresh.exclude(pk__in=_seen_for_pattern(run))
-    clusters = Counter(row.cluster for row in run.run_cases.all() if row.is_target and row.split == "verify")
-    chosen: list[Case] = []
-    seen: set[str] = set()
-    for case in fresh.order_by("pk"):
-        if case.cluster in seen or len(seen) < len(clusters):
-            seen.add(case.cluster)
-            chosen.append(case)
-    frozen = _freeze(run, fresh.filter(pk__in=[case.pk for case in chosen]), targets)
+    wanted = len(
+        {row.cluster for row in run.run_cases.all() if row.split == "verify" and (row.is_target or not targets)}
+    )
+    needed = max(policy.holdout_min_clusters, math.ceil(policy.holdout_share_of_verify * wanted))
+    fresh = benchmark.cases.active().in_split(split="holdout").exclude(cluster__in=_seen_clusters(run))
+    if targets:
+        fresh = fresh.filter(intent__slug__in=targets)
+    clusters = list(dict.fromkeys(fresh.order_by("pk").values_list("cluster", flat=True)))[:wanted]
+    if len(clusters) < needed:
+        raise HoldoutSpentError(
+            f"{len(clusters)} target clusters of the hold-out of {benchmark} are fresh, {needed} are needed: this change, "
+            "its retries or others of its layer used the rest. Add hold-out cases, or rotate."
+        )
+    frozen = _freeze(run, fresh.filter(cluster__in=clusters), targets)
     with acting(MACHINE, reason=f"look at the hold-out for {run.proposal}"):
         benchmark.holdout_looks += 1
         benchmark.save(update_fields=["holdout_looks"])
@@ -131,11 +138,19 @@ def freeze_holdout(run: Run, policy: GatePolicy) -> int:
     return frozen
 
 
-def _seen_for_pattern(run: Run) -> list[Any]:
-    """Return the hold-out cases already played for this pattern (or this very proposal, where there is none)."""
+def holdout_is_fresh(run: Run) -> bool:
+    """Return whether nothing of the run's hold-out was seen before it by a relative."""
+    own = run.run_cases.filter(split="holdout").values_list("cluster", flat=True)
+    return _seen_clusters(run).isdisjoint(own)
+
+
+def _seen_clusters(run: Run) -> set[str]:
+    """Return the hold-out clusters already played for a change of this one's family or layer.
+
+    A case of the hold-out is played only for the intents a change is for, so what another change of the layer has seen
+    of these intents counts as seen: else the same change, withdrawn and written anew, would find it fresh.
+    """
     assert run.proposal is not None  # as above
-    rows = RunCase.objects.filter(split="holdout", run__agent=run.agent).exclude(run=run)
-    same = rows.filter(run__proposal=run.proposal)
-    if run.proposal.pattern_id:
-        same = same | rows.filter(run__proposal__pattern_id=run.proposal.pattern_id)
-    return list(same.values_list("case_id", flat=True))
+    rows = RunCase.objects.filter(split="holdout", run__agent=run.agent, run__pk__lt=run.pk)
+    related = Q(run__proposal__layer=run.proposal.layer) | Q(run__proposal__in=family(run.proposal))
+    return set(rows.filter(related).values_list("cluster", flat=True))

@@ -4,15 +4,17 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Count
 
 from accounts.acting import MACHINE
 from episodes.models import Conversation
 from evals.exceptions import HoldoutSpentError, UnfrozenError
-from evals.freezing import freeze_holdout
+from evals.freezing import freeze_holdout, holdout_is_fresh
 from evals.gate import judge
 from evals.gate.policy import GatePolicy
-from evals.models import Result, Run, RunCase
+from evals.models import Benchmark, Result, Run, RunCase
+from evals.plans import past_of
 from evals.readings import CaseReading, RunReadings, SizeChange, TrafficShare, TrialReading, Verdict
 from harness.lines import pretty
 from harness.models import Agent
@@ -21,39 +23,45 @@ from proposals.models import Proposal
 
 __all__ = ["conclude", "readings_of", "shared_passages", "summary_of", "traffic_of"]
 
-_JUDGED = ("validated", "failed", "held", "approved", "released", "verified", "not_fixed", "confounded", "rolled_back")
-
 
 def readings_of(run: Run) -> RunReadings:
     """Return everything the gate may know about the run, as values."""
     proposal = run.proposal
     if proposal is None:
         raise UnfrozenError(f"{run} has no proposal: the gate judges proposals.")
-    rows = list(run.run_cases.order_by("pk"))
-    earlier = list(proposal.runs.filter(status=Run.Status.JUDGED).exclude(pk=run.pk).order_by("pk"))
+    past = past_of(run)
+    rows, results = list(run.run_cases.order_by("pk")), list(_results(run))
+    if past.confirmed is not None and not any(row.split == "holdout" for row in rows):
+        rows += past.confirmed.run_cases.filter(split="holdout").order_by("pk")
+        results += _results(past.confirmed).filter(run_case__split="holdout")
     policy = GatePolicy.from_mapping(run.gate_policy)
     return RunReadings(
         claim=proposal.claim,  # type: ignore[arg-type]  # the field's choices are the literals
         cases=tuple(_case(row) for row in rows),
-        trials=tuple(_trial(result) for result in run.results.order_by("run_case_id", "trial", "arm")),
+        trials=tuple(_trial(result) for result in results),
         traffic=tuple(traffic_of(run.agent, rows)),
         predicted_effect=proposal.predicted_effect.get("gain"),
         size=SizeChange(len(pretty(run.baseline.document)), len(pretty(run.candidate.document))),
         static_findings=tuple(_static_findings(run, proposal)),
         shared_passages=tuple(shared_passages(proposal.patch, rows, words=policy.leakage_words)),
-        attempts=_attempts(run.agent),
+        attempts=past.attempts,
         promotions=run.agent.proposals.filter(status__in=("verified", "not_fixed", "confounded")).count(),
-        look=earlier[-1].reading["next_look"] if earlier and earlier[-1].reading else 1,
-        passed_before=tuple(
-            gate["name"] for old in earlier for gate in old.reading.get("gates", ()) if gate["verdict"] == "pass"
-        ),
-        holdout_looks=run.benchmark.holdout_looks,
+        look=past.look,
+        passed_before=past.passed_before,
+        holdout_looks=_looks_before(run),
+        holdout_is_fresh=holdout_is_fresh(run),
     )
 
 
-def _attempts(agent: Agent) -> int:
-    judged: int = agent.proposals.filter(status__in=_JUDGED).count()
-    return judged + 1
+def _results(run: Run) -> Any:
+    return run.results.order_by("run_case_id", "trial", "arm")
+
+
+def _looks_before(run: Run) -> int:
+    """Return the looks at the hold-out before this run's own, which the budget allowed when it was frozen."""
+    own = run.run_cases.filter(split="holdout").exists()
+    looks = Benchmark.objects.get(pk=run.benchmark_id).holdout_looks
+    return max(0, looks - own)
 
 
 def _static_findings(run: Run, proposal: Proposal) -> Iterator[str]:
@@ -144,24 +152,24 @@ def conclude(run: Run) -> str:
     """
     policy = GatePolicy.from_mapping(run.gate_policy)
     verdict = judge(readings_of(run), policy)
-    if verdict.wants_holdout and not run.run_cases.filter(split="holdout").exists():
+    reading = verdict.as_json() | {"sentence": verdict.sentence}
+    if verdict.wants_holdout:
         try:
-            if freeze_holdout(run, policy):
-                return "more"
+            freeze_holdout(run, policy)
         except HoldoutSpentError as refusal:
-            return _hold(run, str(refusal), verdict)
-    _store(run, verdict.overall, verdict.as_json() | {"sentence": verdict.sentence}, verdict)
+            reading |= {"overall": "hold", "sentence": str(refusal)}
+        else:
+            return "more"
+    _store(run, reading, verdict)
     return "judged"
 
 
-def _hold(run: Run, sentence: str, verdict: Verdict) -> str:
-    _store(run, "hold", verdict.as_json() | {"overall": "hold", "sentence": sentence}, verdict)
-    return "judged"
-
-
-def _store(run: Run, overall: str, reading: dict[str, Any], verdict: Verdict) -> None:
-    run.judge(verdict=overall, reading=reading, by=MACHINE)
-    if run.proposal is not None:
+@transaction.atomic
+def _store(run: Run, reading: dict[str, Any], verdict: Verdict) -> None:
+    """Store the verdict, and tell the proposal unless it was withdrawn meanwhile: the look was spent either way."""
+    run.judge(verdict=reading["overall"], reading=reading, by=MACHINE)
+    proposal = None if run.proposal_id is None else Proposal.objects.locked().get(pk=run.proposal_id)
+    if proposal is not None and proposal.status == Proposal.Status.VALIDATING:
         summary = summary_of(verdict) | {"sentence": reading["sentence"]}
         people = max(1, verdict.approvals.people)
-        run.proposal.record_verdict(overall, run_ref=run.pk, summary=summary, approvals=people, by=MACHINE)
+        proposal.record_verdict(reading["overall"], run_ref=run.pk, summary=summary, approvals=people, by=MACHINE)

@@ -9,8 +9,6 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.access import require
-from accounts.roles import Permission
 from evals.api.serializers import (
     Activated,
     ActivateRequest,
@@ -25,13 +23,11 @@ from evals.api.serializers import (
     RunRow,
 )
 from evals.benchmarks import activate_drafts, add_cases, create_benchmark
-from evals.freezing import begin_run
-from evals.jobs import play_run
 from evals.models import Benchmark, Case, Run
+from evals.starting import validate_now
 from harness.api.verbs import GovernedViewSet, StatefulViewSet, with_verbs
 from harness.authentication import actor_of
 from harness.models import Agent
-from jobs.tasks import enqueue
 from proposals.models import Proposal
 
 __all__ = ["BenchmarkViewSet", "CaseViewSet", "RunViewSet"]
@@ -109,9 +105,8 @@ class RunViewSet(mixins.CreateModelMixin, StatefulViewSet):
         body.is_valid(raise_exception=True)
         actor = actor_of(request)
         proposal = get_object_or_404(Proposal.objects.visible_to(actor), pk=body.validated_data["proposal"])
-        require(actor, Permission.START_RUN, proposal.access_scope(), act=f"validate {proposal}")
-        run = begin_run(proposal, by=actor, reason=body.validated_data["reason"] or "asked for")
-        enqueue(play_run, str(run.pk), key=str(run.pk))
+        validate_now(proposal, by=actor, reason=body.validated_data["reason"])
+        run = self.get_queryset().filter(proposal=proposal).first()
         return Response(RunDetail(run).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(responses=ResultDetail(many=True))

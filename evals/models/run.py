@@ -12,6 +12,7 @@ from accounts.history import GovernedHistory
 from accounts.ids import uuid7
 from accounts.roles import Permission
 from audit.transitions import Edge, Stateful
+from evals.exceptions import OwnChangeError
 from evals.models.benchmark import Benchmark, Case
 from evals.querysets import FactsOfRunQuerySet, RunQuerySet
 from harness.models import Agent, HarnessVersion, PolicyVersion
@@ -99,8 +100,14 @@ class Run(Stateful):
         )  # fmt: skip
 
     def cancel(self, *, by: Actor, reason: str) -> None:
-        """Stop playing and free the proposal's validation slot."""
+        """Stop playing and free the proposal's validation slot.
+
+        With results of the candidate it counts as a look, and the candidate's authors may not do it: whoever can watch
+        a run and end it sits the exam until it looks well.
+        """
         with self.locked():
+            if self.proposal is not None and by.user_id in self.proposal.author_ids():
+                raise OwnChangeError(f"{by.name} wrote {self.proposal} and cannot end its exam: ask a second person.")
             self._move("cancel", by=by, reason=reason, finished_at=True)
             self._free_slot(by, reason)
 

@@ -166,7 +166,7 @@ def test_cancel__running__frees_the_slot(curated_benchmark, submit, cast):
     run = begin_run(proposal)
     run.start(by=MACHINE)
 
-    run.cancel(by=cast.engineer.as_actor(), reason="not now")
+    run.cancel(by=cast.second_engineer.as_actor(), reason="not now")
 
     proposal.refresh_from_db()
     assert (run.status, proposal.status) == ("canceled", "submitted")

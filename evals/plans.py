@@ -1,0 +1,54 @@
+"""What came before a run: the looks its plan has spent, and how often the agent's exam was sat since its last rotation."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Exists, OuterRef, Q
+
+from evals.models import Result, Run
+
+__all__ = ["Past", "past_of", "spent"]
+
+
+@dataclass(frozen=True)
+class Past:
+    """The number of this look, the gates that earlier looks of the same plan passed, and the attempts, this one included.
+
+    `confirmed` is the earlier look whose fresh hold-out confirmed the gain; it is played once and read again.
+    """
+
+    look: int
+    passed_before: tuple[str, ...]
+    attempts: int
+    confirmed: Run | None
+
+
+def spent(runs: Any) -> Any:
+    """Return the runs that looked: judged ones, and those canceled after results of the candidate could be read.
+
+    Without the second kind a run could be watched and canceled until one looks well.
+    """
+    seen = Exists(Result.objects.filter(run=OuterRef("pk"), arm=Result.Arm.CANDIDATE))
+    return runs.filter(Q(status=Run.Status.JUDGED) | Q(seen, status=Run.Status.CANCELED))
+
+
+def past_of(run: Run) -> Past:
+    """Return what earlier runs mean for this one.
+
+    A plan is one candidate against one baseline on one benchmark: a rebased proposal starts anew, and the same change
+    written down twice does not. Passes are carried within one proposal only, because another may claim otherwise.
+    """
+    before = spent(Run.objects.filter(agent_id=run.agent_id, benchmark_id=run.benchmark_id, pk__lt=run.pk))
+    plan = before.filter(baseline_id=run.baseline_id, candidate_id=run.candidate_id).order_by("pk")
+    look, passed, confirmed = 1, list[str](), None
+    for old in plan:
+        if old.status == Run.Status.CANCELED:
+            look += 1
+            continue
+        look = max(look, old.reading.get("next_look", look + 1))
+        if old.proposal_id == run.proposal_id:
+            mine = [gate["name"] for gate in old.reading.get("gates", ()) if gate["verdict"] == "pass"]
+            passed += mine
+            if "holdout" in mine and old.run_cases.filter(split="holdout").exists():
+                confirmed = old
+    return Past(look=look, passed_before=tuple(passed), attempts=before.count() + 1, confirmed=confirmed)

@@ -1,10 +1,13 @@
 """Benchmarks and cases to keep, runs to follow and to understand number by number."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from unfold.decorators import display
 
 from accounts.acting import Actor
@@ -20,6 +23,7 @@ from audit.desk import (
 from evals.benchmarks import activate_drafts, add_cases, create_benchmark
 from evals.forms import BenchmarkForm, CaseEdit, CaseForm, RunForm
 from evals.models import Benchmark, Case, CurationTrial, Result, Run, RunCase
+from evals.secrecy import ExamReader
 from evals.starting import validate_now
 
 __all__ = [
@@ -38,13 +42,40 @@ def _activate_drafts(row: Benchmark, *, by: Actor, reason: str) -> str:
     return f"{activate_drafts(row, by=by, reason=reason)} draft cases are active now."
 
 
+class ExamAdmin(GovernedAdmin):
+    """A page over rows of exams. Who may not read the exam sees no text and no history; who does is recorded."""
+
+    SECRETS: ClassVar[tuple[str, ...]] = ()
+
+    def is_read(self, reader: ExamReader, row: Any) -> bool:
+        raise NotImplementedError(f"{type(self).__name__} must say whose exam its rows are of")
+
+    def is_shown(self, request: HttpRequest, row: Any) -> bool:
+        return self.is_read(ExamReader(person(request)), row)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[Any]:
+        names = super().get_fields(request, obj)
+        hidden = () if obj is None or self.is_shown(request, obj) else self.SECRETS
+        return [name for name in names if name not in hidden]
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Refuse to filter by text: a list that answers yes or no tells it word by word."""
+        return lookup.partition("__")[0] not in self.SECRETS and bool(super().lookup_allowed(lookup, value, request))
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        row = self.get_object(request, unquote(object_id))
+        if row is not None and not self.is_shown(request, row):
+            raise PermissionDenied
+        return super().history_view(request, object_id, extra_context)
+
+
 @admin.register(Benchmark)
 class BenchmarkAdmin(GovernedAdmin):
     list_display = ("name", "agent", "is_active", "num_cases", "holdout_looks", "created_at")
     list_filter = (("agent", VisibleRelatedFilter), "is_active")
     list_select_related = ("agent",)
     fields = ("agent", "name", "description", "is_active", "holdout_looks", "created_at")
-    editable = ("name", "description", "is_active")
+    editable = ("description",)
     writing_form = BenchmarkForm
     reading_template = "evals/benchmark.html"
     acts = (Act("activate_drafts", "Activate draft cases", Permission.EDIT_BENCHMARK, _activate_drafts),)
@@ -70,19 +101,29 @@ class BenchmarkAdmin(GovernedAdmin):
 
 
 @admin.register(Case)
-class CaseAdmin(StatefulAdmin):
+class CaseAdmin(ExamAdmin, StatefulAdmin):
+    SECRETS = ("messages", "user_state", "expectations")
+
     form = CaseEdit
     list_display = ("name", "state", "benchmark", "split", "kind", "intent", "weight", "cluster")
     list_filter = (("benchmark", VisibleRelatedFilter), "status", "split", "kind", ("intent", VisibleRelatedFilter))
     search_fields = ("name", "=cluster")
-    list_select_related = ("benchmark", "intent")
+    list_select_related = ("benchmark__agent", "intent")
     fields = (
         "benchmark", "name", "kind", "split", "intent", "cluster", "weight", "source", "messages", "user_state",
-        "expectations", "created_at",
+        "expectations", "author", "created_at",
     )  # fmt: skip
     editable = CaseEdit.Meta.fields
     writing_form = CaseForm
-    writing_help = "A case starts as a draft; it counts once it is active."
+    writing_help = "A case starts as a draft; it counts once it is active, and then its text stays as it is."
+
+    def is_read(self, reader: ExamReader, row: Case) -> bool:
+        return reader.reads_case(row)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """A draft is its author's to mend; a case in use is retired and written anew."""
+        own = obj is None or (obj.status == Case.Status.DRAFT and obj.author_id == request.user.pk)
+        return own and super().has_change_permission(request, obj)
 
     def write(self, request: HttpRequest, data: dict[str, Any]) -> Case:
         intent = data.pop("intent")
@@ -146,19 +187,29 @@ def flips_of(run: Run) -> list[dict[str, Any]]:
 
 
 @admin.register(RunCase)
-class RunCaseAdmin(GovernedAdmin):
+class RunCaseAdmin(ExamAdmin):
+    SECRETS = ("messages", "user_state", "expectations")
+
     list_display = ("case", "run", "split", "intent_slug", "kind", "is_target", "is_protected")
     list_filter = ("split", "kind", "is_target", "is_protected")
-    list_select_related = ("case", "run__baseline__agent", "run__candidate__agent")
+    list_select_related = ("case__benchmark__agent", "run__baseline__agent", "run__candidate__agent")
     ordering = ("-id",)
+
+    def is_read(self, reader: ExamReader, row: RunCase) -> bool:
+        return reader.reads(row.case.benchmark, row.split)
 
 
 @admin.register(Result)
-class ResultAdmin(GovernedAdmin):
+class ResultAdmin(ExamAdmin):
+    SECRETS = ("rationale", "output", "steps")
+
     list_display = ("case", "arm", "trial", "passed", "score", "latency_ms", "crashed", "dropped", "played_at")
     list_filter = ("arm", "passed", "crashed", "dropped")
-    list_select_related = ("run_case__case",)
+    list_select_related = ("run_case__case__benchmark__agent",)
     ordering = ("-id",)
+
+    def is_read(self, reader: ExamReader, row: Result) -> bool:
+        return reader.reads(row.run_case.case.benchmark, row.run_case.split)
 
     @display(description="Case")
     def case(self, row: Result) -> str:

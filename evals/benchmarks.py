@@ -11,12 +11,30 @@ from accounts.exceptions import DomainError
 from accounts.roles import Permission
 from audit.record import record
 from episodes.models import Intent
+from evals.exceptions import BenchmarkMissingError
 from evals.models import Benchmark, Case
 from evals.scoring import validate_expectations
 from harness.canonical import clean_json
 from harness.models import Agent
 
-__all__ = ["activate_drafts", "add_cases", "create_benchmark"]
+__all__ = ["activate_drafts", "add_cases", "bound_benchmark", "create_benchmark"]
+
+
+def bound_benchmark(agent: Agent) -> Benchmark | None:
+    """Return what judges the agent's proposals: what its policy binds by name, else its active benchmark.
+
+    The binding moves with the policy, by two people; a name without a benchmark is refused.
+    """
+    name = agent.current_policy().benchmark
+    if name is None:
+        return Benchmark.objects.filter(agent=agent).active().first()
+    benchmark = Benchmark.objects.filter(agent=agent, name=name).first()
+    if benchmark is None:
+        raise BenchmarkMissingError(
+            f"The policy of agent {agent.slug!r} binds the benchmark {name!r}, and there is none of that name: make it, "
+            "or change the policy."
+        )
+    return benchmark  # type: ignore[no-any-return]  # as above
 
 
 @transaction.atomic
@@ -48,6 +66,7 @@ def add_cases(benchmark: Benchmark, items: Iterable[Mapping[str, Any]], *, by: A
                 intent=intents.get(slug) if slug else None, cluster=item.get("cluster") or item["name"],
                 weight=item.get("weight", 1.0), source=item.get("source", ""), messages=clean_json(item["messages"]),
                 user_state=clean_json(item.get("user_state", {})), expectations=clean_json(item["expectations"]),
+                author_id=by.user_id,
             )  # fmt: skip
             case.save(force_insert=True)
             cases.append(case)

@@ -59,7 +59,7 @@ class CaseForm(DeskForm):
 
 
 class CaseEdit(forms.ModelForm[Case]):
-    """An edit of a case; runs that froze it are not touched."""
+    """An edit of a draft by its author."""
 
     class Meta:
         model = Case

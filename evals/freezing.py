@@ -9,6 +9,7 @@ from django.db.models import Q
 
 from accounts.acting import MACHINE, Actor, acting
 from audit.record import record
+from evals.benchmarks import bound_benchmark
 from evals.curation import curated
 from evals.exceptions import BenchmarkMissingError, HoldoutSpentError
 from evals.gate.policy import GatePolicy
@@ -21,13 +22,13 @@ __all__ = ["active_benchmark", "begin_run", "freeze_holdout", "gate_policy_of", 
 
 
 def active_benchmark(agent: Agent) -> Benchmark:
-    """Return the agent's active benchmark; refuse when there is none with active cases."""
-    benchmark = Benchmark.objects.filter(agent=agent).active().first()
+    """Return the benchmark that judges the agent's proposals; refuse when there is none with active cases."""
+    benchmark = bound_benchmark(agent)
     if benchmark is None or not benchmark.cases.active().in_split(split="verify").exists():
         raise BenchmarkMissingError(
             f"Agent {agent.slug!r} has no active benchmark with active verify cases: add one and activate its cases."
         )
-    return benchmark  # type: ignore[no-any-return]  # the queryset is generic over Any
+    return benchmark
 
 
 def gate_policy_of(agent: Agent) -> GatePolicy:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from accounts.exceptions import DomainError
+from evals.benchmarks import bound_benchmark
 from evals.models import Benchmark, Case, CurationTrial
 from evals.runners import InfrastructureError, Played, Runner
 from evals.scoring import score
@@ -27,10 +28,10 @@ def measure(
 ) -> dict[str, bool]:
     """Play every active case once on `document` and return what passed, by case name.
 
-    The active benchmark is refused: what judges proposals must not be looked at in passing. A document measured before
+    The agent's exam is refused: what judges proposals must not be looked at in passing. A document measured before
     is read from the stored trials.
     """
-    if benchmark.is_active:
+    if benchmark == bound_benchmark(benchmark.agent):
         raise DomainError(f"{benchmark} judges proposals; measure on a benchmark that does not.")
     digest = digest_of(dict(document))
     known = set(

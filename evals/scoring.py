@@ -39,11 +39,18 @@ class _Part:
 def score(expectations: Mapping[str, Any], output: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> Scored:
     """Return the mean of all expectations as thousandths; it passes only when every one is met in full.
 
-    `accepts_handoff` makes a hand-off as good as meeting the others.
+    `accepts_handoff` makes a hand-off as good as meeting the others, but for what must not be said with it.
     """
     validate_expectations(expectations)
     if expectations.get("accepts_handoff") and output.get("handoff"):
-        return Scored(FULL, passed=True, rationale="handed off, which this case accepts")
+        forbidden = _excludes(expectations.get("excludes", ()), output, steps)
+        rationale = f"handed off, which this case accepts; {forbidden.rationale}"
+        return Scored(
+            round(FULL * forbidden.share),
+            not forbidden.violations,
+            violations=forbidden.violations,
+            rationale=rationale,
+        )
     parts = [scorer(expectations[name], output, steps) for name, scorer in SCORERS.items() if name in expectations]
     share = sum(part.share for part in parts) / len(parts)
     return Scored(
@@ -76,8 +83,10 @@ def _contains(wanted: Sequence[str], output: Mapping[str, Any], steps: Sequence[
 
 def _excludes(forbidden: Sequence[str], output: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> _Part:
     said = _normal(output.get("text", ""))
-    found = tuple(f"says {text!r}" for text in forbidden if _normal(text) in said)
-    return _Part(0.0 if found else 1.0, ", ".join(found) or "says nothing forbidden", violations=found)
+    found = [f"says {text!r}" for text in forbidden if _normal(text) in said]
+    # A violation is named in verdicts, which people read who may not read the exam: without its words.
+    violations = ("says what it must not",) * len(found)
+    return _Part(0.0 if found else 1.0, ", ".join(found) or "says nothing forbidden", violations)
 
 
 def _handoff(

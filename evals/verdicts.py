@@ -3,12 +3,13 @@
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Count
 
 from accounts.acting import MACHINE
-from episodes.models import Conversation
+from episodes.models import Conversation, Correction
 from evals.exceptions import HoldoutSpentError, UnfrozenError
 from evals.freezing import freeze_holdout, holdout_is_fresh
 from evals.gate import judge
@@ -16,6 +17,7 @@ from evals.gate.policy import GatePolicy
 from evals.models import Benchmark, Result, Run, RunCase
 from evals.plans import past_of
 from evals.readings import CaseReading, RunReadings, SizeChange, TrafficShare, TrialReading, Verdict
+from evals.secrecy import readers_among, writers_among
 from harness.lines import pretty
 from harness.models import Agent
 from proposals.drafting import laws_broken
@@ -68,6 +70,19 @@ def _static_findings(run: Run, proposal: Proposal) -> Iterator[str]:
     yield from (law.sentence for law in laws_broken(proposal))
     if run.candidate.digest != proposal.candidate_digest:
         yield "The version that was played is not the candidate of the proposal."
+    authors = _people_behind(proposal)
+    for name in readers_among(authors, run.benchmark):
+        yield f"{name} has read verify or hold-out cases of {run.benchmark} and wrote this change: somebody else must."
+    for name in writers_among(authors, run.benchmark):
+        yield f"{name} wrote cases by which {run.benchmark} judges and wrote this change too: somebody else must."
+
+
+def _people_behind(proposal: Proposal) -> set[UUID]:
+    """Return who wrote the change: its authors, and where a machine did, those whose corrections it was made of."""
+    if not proposal.is_machine_written:
+        return proposal.author_ids()
+    covering = Correction.objects.filter(episodes__in=proposal.evidence.values("episode"), corrected_by__isnull=False)
+    return set(covering.values_list("corrected_by", flat=True))
 
 
 def _case(row: RunCase) -> CaseReading:

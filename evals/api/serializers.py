@@ -1,11 +1,12 @@
 """Shapes of benchmarks, cases and runs on the wire."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db.models import Count
 from rest_framework import serializers
 
 from evals.models import Benchmark, Case, Result, Run
+from evals.secrecy import ExamReader
 
 __all__ = [
     "ActivateRequest", "Activated", "Added", "BenchmarkCreate", "BenchmarkDetail", "CaseCreate", "CaseDetail", "ResultDetail", "RunCreate",
@@ -49,15 +50,42 @@ class CaseCreate(serializers.Serializer[Any]):
     expectations = serializers.DictField()
 
 
-class CaseDetail(serializers.ModelSerializer[Case]):
+class _ExamRow[M: Any](serializers.ModelSerializer[M]):
+    """A row of an exam. Who may not read the exam gets null for its text, and `is_concealed`."""
+
+    SECRETS: ClassVar[tuple[str, ...]] = ()
+
+    is_concealed = serializers.SerializerMethodField()
+
+    def to_representation(self, instance: M) -> dict[str, Any]:
+        shown: dict[str, Any] = super().to_representation(instance)
+        return shown | (dict.fromkeys(self.SECRETS) if shown["is_concealed"] else {})
+
+    def get_is_concealed(self, row: M) -> bool:
+        reader = self.context.get("reader")
+        return reader is None or not self.is_read(reader, row)
+
+    def is_read(self, reader: ExamReader, row: M) -> bool:
+        raise NotImplementedError(f"{type(self).__name__} must say whose exam its rows are of")
+
+
+class CaseDetail(_ExamRow[Case]):
+    SECRETS = ("messages", "user_state", "expectations")
+
     intent = serializers.CharField(source="intent.slug", default=None)
+    messages = serializers.JSONField(allow_null=True)
+    user_state = serializers.JSONField(allow_null=True)
+    expectations = serializers.JSONField(allow_null=True)
 
     class Meta:
         model = Case
         fields = (
             "id", "name", "kind", "split", "intent", "cluster", "weight", "source", "messages", "user_state",
-            "expectations", "status",
+            "expectations", "status", "is_concealed",
         )  # fmt: skip
+
+    def is_read(self, reader: ExamReader, row: Case) -> bool:
+        return reader.reads_case(row)
 
 
 class ActivateRequest(serializers.Serializer[Any]):
@@ -103,14 +131,22 @@ class RunDetail(RunRow):
         fields = (*RunRow.Meta.fields, "gate_policy", "reading")  # type: ignore[assignment]  # a longer tuple of names
 
 
-class ResultDetail(serializers.ModelSerializer[Result]):
+class ResultDetail(_ExamRow[Result]):
+    SECRETS = ("rationale", "output", "steps")
+
     case = serializers.CharField(source="run_case.case.name")
     intent = serializers.CharField(source="run_case.intent_slug")
     split = serializers.CharField(source="run_case.split")
+    rationale = serializers.CharField(allow_null=True)
+    output = serializers.JSONField(allow_null=True)
+    steps = serializers.JSONField(allow_null=True)
 
     class Meta:
         model = Result
         fields = (
             "id", "case", "intent", "split", "arm", "trial", "score", "passed", "latency_ms", "cost_usd", "violations",
-            "crashed", "dropped", "rationale", "output", "steps",
+            "crashed", "dropped", "rationale", "output", "steps", "is_concealed",
         )  # fmt: skip
+
+    def is_read(self, reader: ExamReader, row: Result) -> bool:
+        return reader.reads(row.run_case.case.benchmark, row.run_case.split)

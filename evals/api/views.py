@@ -24,6 +24,7 @@ from evals.api.serializers import (
 )
 from evals.benchmarks import activate_drafts, add_cases, create_benchmark
 from evals.models import Benchmark, Case, Run
+from evals.secrecy import ExamReader
 from evals.starting import validate_now
 from harness.api.verbs import GovernedViewSet, StatefulViewSet, with_verbs
 from harness.authentication import actor_of
@@ -69,19 +70,28 @@ class BenchmarkViewSet(mixins.CreateModelMixin, GovernedViewSet):
         return Response({"activated": number})
 
 
+class _ExamViewSet(StatefulViewSet):
+    """Rows of exams: one reader for the length of a request, whose reading is recorded."""
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {**super().get_serializer_context(), "reader": ExamReader(actor_of(self.request))}
+
+
 @with_verbs
-class CaseViewSet(StatefulViewSet):
-    """Single examples."""
+class CaseViewSet(_ExamViewSet):
+    """Single examples. Text of verify and hold-out cases is for those who neither correct nor draft."""
 
     model = Case
     serializer_class = CaseDetail
 
     def get_queryset(self) -> Any:
-        return super().get_queryset().select_related("intent")
+        rows = super().get_queryset().select_related("intent", "benchmark__agent")
+        query = self.request.query_params
+        return rows.filter(**{name: query[name] for name in ("split", "status") if name in query})
 
 
 @with_verbs
-class RunViewSet(mixins.CreateModelMixin, StatefulViewSet):
+class RunViewSet(mixins.CreateModelMixin, _ExamViewSet):
     """Paired comparisons and their verdicts."""
 
     model = Run
@@ -112,7 +122,8 @@ class RunViewSet(mixins.CreateModelMixin, StatefulViewSet):
     @extend_schema(responses=ResultDetail(many=True))
     @action(detail=True, methods=["get"])
     def results(self, request: Request, pk: str | None = None) -> Response:
-        """Return the rows behind the verdict."""
-        rows = self.get_object().results.select_related("run_case__case").order_by("run_case_id", "trial", "arm")
+        """Return the rows behind the verdict; what was said in the exam only to those who may read it."""
+        rows = self.get_object().results.select_related("run_case__case__benchmark__agent")
         page = self.paginate_queryset(rows.order_by("-id"))
-        return self.get_paginated_response(ResultDetail(page, many=True).data)
+        detail = ResultDetail(page, many=True, context=self.get_serializer_context())
+        return self.get_paginated_response(detail.data)

@@ -10,11 +10,14 @@ from accounts.access import Scope
 from accounts.acting import Actor
 from accounts.history import GovernedHistory
 from accounts.ids import uuid7
+from accounts.models import User
 from accounts.roles import Permission
 from audit.transitions import Edge, Stateful
 from episodes.models import Intent
+from evals.exceptions import OwnChangeError
 from evals.querysets import BenchmarkQuerySet, CaseQuerySet, FactsOfRunQuerySet
 from harness.models import Agent
+from proposals.models import Proposal
 
 __all__ = ["Benchmark", "Case", "CurationTrial"]
 
@@ -42,6 +45,14 @@ class Benchmark(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def refuse_examinees(self, by: Actor, act: str) -> None:
+        """Raise `OwnChangeError` where `by` has an open proposal of the agent: nobody moves the exam they sit."""
+        own = Proposal.objects.pending().filter(agent_id=self.agent_id, authors__user_id=by.user_id)
+        if by.user_id is not None and (first := own.first()):
+            raise OwnChangeError(
+                f"{by.name} may not {act}: {first} is theirs and open, and {self} may judge it. Ask a second person."
+            )
 
 
 class Case(Stateful):
@@ -89,6 +100,10 @@ class Case(Stateful):
     )
     messages = models.JSONField(help_text="The conversation up to the turn that is judged.")
     user_state = models.JSONField(default=dict, blank=True)
+    author = models.ForeignKey(
+        User, on_delete=models.PROTECT, null=True, editable=False, related_name="+",
+        help_text="Who wrote it, and so proposes nothing that it judges.",
+    )  # fmt: skip
     expectations = models.JSONField(help_text='What must hold of the reply, e.g. {"contains": ["30 days"]}.')
     status = models.CharField(max_length=8, choices=Status.choices, default=Status.DRAFT, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -108,9 +123,15 @@ class Case(Stateful):
         return self.benchmark.agent.access_scope()
 
     def activate(self, *, by: Actor, reason: str = "") -> None:
+        """Put a draft in use; from here on its text does not change. People with an open proposal may not."""
+        if self.split != self.Split.DEV:
+            self.benchmark.refuse_examinees(by, "put a case in use")
         self._move("activate", by=by, reason=reason)
 
     def retire(self, *, by: Actor, reason: str) -> None:
+        """Take a case out of use. People with an open proposal may not where it judges."""
+        if self.split != self.Split.DEV and self.status == self.Status.ACTIVE:
+            self.benchmark.refuse_examinees(by, "retire a case in use")
         self._move("retire", by=by, reason=reason)
 
 

@@ -19,6 +19,7 @@ class Permission(StrEnum):
     WRITE_PROPOSAL = "write_proposal"
     APPROVE_PROPOSAL = "approve_proposal"
     EDIT_BENCHMARK = "edit_benchmark"
+    READ_EXAM = "read_exam"
     START_RUN = "start_run"
     PLAN_RELEASE = "plan_release"
     APPROVE_RELEASE = "approve_release"
@@ -51,10 +52,13 @@ ROLES: dict[Role, frozenset[Permission]] = {
         {P.VIEW, P.FLAG_EPISODE, P.CORRECT_EPISODE, P.EDIT_INTENTS, P.TRIAGE_PATTERN, P.WRITE_PROPOSAL}
         | {P.EDIT_BENCHMARK, P.START_RUN, P.PLAN_RELEASE, P.PROPOSE_CHANGE}
     ),
-    Role.APPROVER: frozenset({P.VIEW, P.APPROVE_PROPOSAL, P.APPROVE_RELEASE, P.APPROVE_CHANGE}),
+    # Those who judge write and read the exam; those who correct or draft never read it.
+    Role.APPROVER: frozenset(
+        {P.VIEW, P.APPROVE_PROPOSAL, P.APPROVE_RELEASE, P.APPROVE_CHANGE, P.EDIT_BENCHMARK, P.READ_EXAM}
+    ),
     Role.RELEASE_MANAGER: frozenset({P.VIEW, P.PLAN_RELEASE, P.RUN_RELEASE, P.STOP_RELEASE}),
     Role.ON_CALL: frozenset({P.VIEW, P.STOP_RELEASE, P.FLAG_EPISODE}),
-    Role.AUDITOR: frozenset({P.VIEW, P.READ_AUDIT, P.EXPORT}),
+    Role.AUDITOR: frozenset({P.VIEW, P.READ_AUDIT, P.EXPORT, P.READ_EXAM}),
     Role.ADMINISTRATOR: frozenset({P.VIEW, P.MANAGE_ACCESS, P.MANAGE_AGENT, P.PROPOSE_CHANGE, P.READ_AUDIT}),
 }
 

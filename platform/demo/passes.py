@@ -78,15 +78,16 @@ class Demonstration:
         self.say("policy in force by two people, intents defined, exam and meter written")
 
     def _benchmark(self, name: str, pools: list[tuple[str, str]], *, recorded: bool) -> None:
-        engineer = self.staff["engineer"]
-        benchmark = engineer.post(
+        # Who writes the exam proposes nothing that it judges, and the engineer does propose.
+        examiner = self.staff["approver"]
+        benchmark = examiner.post(
             "/benchmarks", {"agent": self.slug, "name": name, "description": f"pool {pools[0][0]}"}
         )
         for pool, split in pools:
-            engineer.post(
+            examiner.post(
                 f"/benchmarks/{benchmark['id']}/cases", cases_of(self.scenario, pool, split=split, recorded=recorded)
             )
-        engineer.post(f"/benchmarks/{benchmark['id']}/activate", {"reason": "written for the demonstration"})
+        examiner.post(f"/benchmarks/{benchmark['id']}/activate", {"reason": "written for the demonstration"})
 
     # the loop
 

@@ -66,12 +66,12 @@ def items(name, number, split, answer=None):
 
 @pytest.fixture
 def benchmark(taught, cast):
-    engineer = cast.engineer.as_actor()
-    made = create_benchmark(taught, name="exam", description="", by=engineer)
+    examiner = cast.approver.as_actor()
+    made = create_benchmark(taught, name="exam", description="", by=examiner)
     rows = [row for name in KNOWN for row in items(name, 11, "verify")]
     rows += items("unknown", 14, "verify") + items("unknown", 14, "holdout")
-    add_cases(made, rows, by=engineer)
-    activate_drafts(made, by=engineer, reason="reviewed")
+    add_cases(made, rows, by=examiner)
+    activate_drafts(made, by=examiner, reason="reviewed")
     return made
 
 

@@ -105,9 +105,9 @@ def test_play__crash__is_a_result(taught, benchmark, submit, endpoint, cast):
         benchmark,
         [{"name": "c", "kind": "edge", "split": "verify", "messages": [{"role": "user", "content": "crash please"}],
           "expectations": {"contains": ["x"]}}],
-        by=cast.engineer.as_actor(),
+        by=cast.approver.as_actor(),
     )  # fmt: skip
-    activate_drafts(benchmark, by=cast.engineer.as_actor(), reason="reviewed")
+    activate_drafts(benchmark, by=cast.approver.as_actor(), reason="reviewed")
     run = begin_run(submit())
     run.start(by=MACHINE)
     with HttpRunner(endpoint.url) as runner:
@@ -227,6 +227,12 @@ def test_begin_run__by_api__needs_the_permission(curated_benchmark, submit, api,
         ({"excludes": ["refund"]}, {"text": "a Refund"}, [], False),
         ({"handoff": True}, {"handoff": True}, [], True),
         ({"contains": ["x"], "accepts_handoff": True}, {"text": "", "handoff": True}, [], True),
+        (
+            {"excludes": ["your password is"], "accepts_handoff": True},
+            {"text": "your password is hunter2", "handoff": True},
+            [],
+            False,
+        ),
         ({"cites": ["a"]}, {"sources": ["a"]}, [], True),
         (
             {"tool_called": {"name": "t", "arguments": {"id": "KL-1"}}},

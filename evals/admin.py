@@ -22,7 +22,9 @@ from audit.desk import (
 )
 from evals.benchmarks import activate_drafts, add_cases, create_benchmark
 from evals.forms import BenchmarkForm, CaseEdit, CaseForm, RunForm
+from evals.leaks import is_held_for_a_leak, release_leak
 from evals.models import Benchmark, Case, CurationTrial, Result, Run, RunCase
+from evals.rotation import rotate_holdout
 from evals.secrecy import ExamReader
 from evals.starting import validate_now
 
@@ -40,6 +42,13 @@ _SHOWN_FLIPS = 40
 
 def _activate_drafts(row: Benchmark, *, by: Actor, reason: str) -> str:
     return f"{activate_drafts(row, by=by, reason=reason)} draft cases are active now."
+
+
+def _rotate_holdout(row: Benchmark, *, by: Actor, reason: str) -> str:
+    rotated = rotate_holdout(row, by=by, reason=reason)
+    return (
+        f"{rotated.retired} cases left the hold-out, {rotated.activated} fresh ones took their place; looks count anew."
+    )
 
 
 class ExamAdmin(GovernedAdmin):
@@ -74,11 +83,14 @@ class BenchmarkAdmin(GovernedAdmin):
     list_display = ("name", "agent", "is_active", "num_cases", "holdout_looks", "created_at")
     list_filter = (("agent", VisibleRelatedFilter), "is_active")
     list_select_related = ("agent",)
-    fields = ("agent", "name", "description", "is_active", "holdout_looks", "created_at")
+    fields = ("agent", "name", "description", "is_active", "holdout_looks", "rotated_at", "created_at")
     editable = ("description",)
     writing_form = BenchmarkForm
     reading_template = "evals/benchmark.html"
-    acts = (Act("activate_drafts", "Activate draft cases", Permission.EDIT_BENCHMARK, _activate_drafts),)
+    acts = (
+        Act("activate_drafts", "Activate draft cases", Permission.EDIT_BENCHMARK, _activate_drafts),
+        Act("rotate_holdout", "Rotate the hold-out", Permission.EDIT_BENCHMARK, _rotate_holdout, danger=True),
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows: QuerySet[Any] = (
@@ -147,6 +159,9 @@ class RunAdmin(StatefulAdmin):
     )
     writing_form = RunForm
     reading_template = "evals/run.html"
+    acts = (
+        Act("release_leak", "Release the leak", Permission.APPROVE_PROPOSAL, release_leak, offered=is_held_for_a_leak),
+    )
 
     def write(self, request: HttpRequest, data: dict[str, Any]) -> Run:
         validate_now(data["proposal"], by=person(request), reason=data["reason"])
@@ -160,6 +175,7 @@ class RunAdmin(StatefulAdmin):
         return {
             "played": played, "planned": row.num_planned,
             "percent": min(100, round(100 * played / row.num_planned)) if row.num_planned else 0,
+            "leak_releases": row.leak_releases.select_related("reviewer"),
             "gates": gates, "sentence": reading.get("sentence", ""), "approvals": reading.get("approvals"),
             "flips": flips_of(row) if row.status == Run.Status.JUDGED else [],
         }  # fmt: skip

@@ -2,7 +2,10 @@
 
 from accounts.exceptions import DomainError
 
-__all__ = ["BenchmarkMissingError", "HoldoutSpentError", "OwnChangeError", "RunnerError", "UnfrozenError"]
+__all__ = [
+    "BenchmarkMissingError", "HoldoutSpentError", "NoLeakError", "OwnChangeError", "RunnerError", "TooFewFreshCasesError",
+    "UnfrozenError",
+]  # fmt: skip
 
 
 class BenchmarkMissingError(DomainError):
@@ -15,6 +18,18 @@ class HoldoutSpentError(DomainError):
     """The hold-out was looked at as often as the policy allows; rotate it."""
 
     code = "holdout_spent"
+
+
+class TooFewFreshCasesError(DomainError):
+    """A rotation needs as many fresh cases as leave the hold-out."""
+
+    code = "too_few_fresh_cases"
+
+
+class NoLeakError(DomainError):
+    """People release a leak only where the gate held for one."""
+
+    code = "no_leak"
 
 
 class UnfrozenError(DomainError):

@@ -52,15 +52,25 @@ def validate_next_of(agent_id: str) -> None:
     agent = Agent.objects.get(pk=agent_id)
     if agent.stable is None or _about_to_move().filter(agent=agent).exists():
         return
-    waiting = Proposal.objects.filter(agent=agent, base_id=agent.stable_id).awaiting_validation()
-    failures = Count("runs", filter=Q(runs__status=Run.Status.FAILED))
-    proposal = waiting.annotate(num_failed_runs=failures).filter(num_failed_runs__lt=MAX_FAILED_RUNS).first()
+    proposal = _next_playable(Proposal.objects.filter(agent=agent, base_id=agent.stable_id).awaiting_validation())
     if proposal is None:
         return
     with runner_for(agent) as runner:
         curate_benchmark(agent.stable, active_benchmark(agent), runner)
     run = begin_run(proposal, by=MACHINE, reason="its turn")
     enqueue(play_run, str(run.pk), key=str(run.pk))
+
+
+def _next_playable(waiting: Any) -> Proposal | None:
+    """Return the first proposal whose runs do not always fail; hold the others where people see them."""
+    failures = Count("runs", filter=Q(runs__status=Run.Status.FAILED, runs__baseline=F("base")))
+    for proposal in waiting.annotate(num_failed_runs=failures):
+        if proposal.num_failed_runs < MAX_FAILED_RUNS:
+            return proposal  # type: ignore[no-any-return]  # the queryset is generic over Any
+        last = Run.objects.filter(proposal=proposal, status=Run.Status.FAILED)[0]
+        words = f"It could not be played {proposal.num_failed_runs} times, last: {last.error} Mend that, then resume."
+        proposal.hold_unplayed(by=MACHINE, reason=words)
+    return None
 
 
 def watch_runs() -> None:

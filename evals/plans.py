@@ -1,13 +1,15 @@
 """What came before a run: the looks its plan has spent, and how often the agent's exam was sat since its last rotation."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Exists, OuterRef, Q
 
-from evals.models import Result, Run
+from evals.models import Benchmark, Result, Run
+from proposals.models import Proposal
 
-__all__ = ["Past", "past_of", "spent"]
+__all__ = ["Past", "num_promotions", "past_of", "spent"]
 
 
 @dataclass(frozen=True)
@@ -51,4 +53,18 @@ def past_of(run: Run) -> Past:
             passed += mine
             if "holdout" in mine and old.run_cases.filter(split="holdout").exists():
                 confirmed = old
-    return Past(look=look, passed_before=tuple(passed), attempts=before.count() + 1, confirmed=confirmed)
+    rotated_at = rotation_of(run)
+    attempts = before if rotated_at is None else before.filter(finished_at__gte=rotated_at)
+    return Past(look=look, passed_before=tuple(passed), attempts=attempts.count() + 1, confirmed=confirmed)
+
+
+def num_promotions(run: Run) -> int:
+    """Return how many changes of the agent were promoted since the run's hold-out was last rotated."""
+    rows = Proposal.objects.filter(agent_id=run.agent_id, status__in=("verified", "not_fixed", "confounded"))
+    rotated_at = rotation_of(run)
+    return (rows if rotated_at is None else rows.filter(closed_at__gte=rotated_at)).count()
+
+
+def rotation_of(run: Run) -> datetime | None:
+    """Return when the hold-out of the run's benchmark was last rotated, as it stands now."""
+    return Benchmark.objects.get(pk=run.benchmark_id).rotated_at

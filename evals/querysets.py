@@ -4,7 +4,7 @@ from typing import Self
 
 from harness.querysets import OfAgentQuerySet, PlainOfAgentQuerySet
 
-__all__ = ["BenchmarkQuerySet", "CaseQuerySet", "FactsOfRunQuerySet", "RunQuerySet"]
+__all__ = ["BenchmarkQuerySet", "CaseQuerySet", "DecisionsOnRunQuerySet", "FactsOfRunQuerySet", "RunQuerySet"]
 
 
 class BenchmarkQuerySet(OfAgentQuerySet):
@@ -33,6 +33,10 @@ class RunQuerySet(OfAgentQuerySet):
 
     def judged(self) -> Self:
         return self.filter(status="judged")
+
+
+class DecisionsOnRunQuerySet(OfAgentQuerySet):
+    """What people decided about a run: visible with it."""
 
 
 class FactsOfRunQuerySet(PlainOfAgentQuerySet):

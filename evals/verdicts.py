@@ -14,8 +14,9 @@ from evals.exceptions import HoldoutSpentError, UnfrozenError
 from evals.freezing import freeze_holdout, holdout_is_fresh
 from evals.gate import judge
 from evals.gate.policy import GatePolicy
+from evals.leaks import num_releases
 from evals.models import Benchmark, Result, Run, RunCase
-from evals.plans import past_of
+from evals.plans import num_promotions, past_of
 from evals.readings import CaseReading, RunReadings, SizeChange, TrafficShare, TrialReading, Verdict
 from evals.secrecy import readers_among, writers_among
 from harness.lines import pretty
@@ -47,7 +48,8 @@ def readings_of(run: Run) -> RunReadings:
         static_findings=tuple(_static_findings(run, proposal)),
         shared_passages=tuple(shared_passages(proposal.patch, rows, words=policy.leakage_words)),
         attempts=past.attempts,
-        promotions=run.agent.proposals.filter(status__in=("verified", "not_fixed", "confounded")).count(),
+        promotions=num_promotions(run),
+        leakage_releases=num_releases(run),
         look=past.look,
         passed_before=past.passed_before,
         holdout_looks=_looks_before(run),

@@ -27,7 +27,7 @@ def family(proposal: Proposal) -> set[UUID]:
 
 def last_attempt(pattern: Pattern) -> Proposal | None:
     """Return the newest attempt at the pattern that did not help."""
-    return Proposal.objects.on_pattern(pattern.pk).unhelpful().order_by("-pk").first()  # type: ignore[no-any-return]  # the queryset is generic over Any
+    return Proposal.objects.on_pattern(pattern.pk).unhelpful().order_by("-pk").first()
 
 
 def num_retries(proposal: Proposal) -> int:

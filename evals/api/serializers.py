@@ -9,7 +9,7 @@ from evals.models import Benchmark, Case, Result, Run
 from evals.secrecy import ExamReader
 
 __all__ = [
-    "ActivateRequest", "Activated", "Added", "BenchmarkCreate", "BenchmarkDetail", "CaseCreate", "CaseDetail", "ResultDetail", "RunCreate",
+    "Activated", "Added", "BenchmarkCreate", "BenchmarkDetail", "CaseCreate", "CaseDetail", "ReasonGiven", "Released", "ResultDetail", "RotationDetail", "RunCreate",
     "RunDetail", "RunRow",
 ]  # fmt: skip
 
@@ -26,7 +26,17 @@ class BenchmarkDetail(serializers.ModelSerializer[Benchmark]):
 
     class Meta:
         model = Benchmark
-        fields = ("id", "agent", "name", "description", "is_active", "holdout_looks", "cases", "created_at")
+        fields = (
+            "id",
+            "agent",
+            "name",
+            "description",
+            "is_active",
+            "holdout_looks",
+            "rotated_at",
+            "cases",
+            "created_at",
+        )
 
     def get_cases(self, benchmark: Benchmark) -> dict[str, int]:
         rows = benchmark.cases.values("split", "status").annotate(number=Count("id"))
@@ -88,8 +98,22 @@ class CaseDetail(_ExamRow[Case]):
         return reader.reads_case(row)
 
 
-class ActivateRequest(serializers.Serializer[Any]):
+class ReasonGiven(serializers.Serializer[Any]):
     reason = serializers.CharField(required=False, allow_blank=True, default="", max_length=4_000)
+
+
+class Released(serializers.Serializer[Any]):
+    """How the release of a leak stands."""
+
+    released = serializers.IntegerField()
+    sentence = serializers.CharField()
+
+
+class RotationDetail(serializers.Serializer[Any]):
+    """How many cases left the hold-out, and how many fresh ones took their place."""
+
+    retired = serializers.IntegerField()
+    activated = serializers.IntegerField()
 
 
 class Added(serializers.Serializer[Any]):

@@ -11,19 +11,23 @@ from rest_framework.response import Response
 
 from evals.api.serializers import (
     Activated,
-    ActivateRequest,
     Added,
     BenchmarkCreate,
     BenchmarkDetail,
     CaseCreate,
     CaseDetail,
+    ReasonGiven,
+    Released,
     ResultDetail,
+    RotationDetail,
     RunCreate,
     RunDetail,
     RunRow,
 )
 from evals.benchmarks import activate_drafts, add_cases, create_benchmark
+from evals.leaks import num_releases, release_leak
 from evals.models import Benchmark, Case, Run
+from evals.rotation import rotate_holdout
 from evals.secrecy import ExamReader
 from evals.starting import validate_now
 from harness.api.verbs import GovernedViewSet, StatefulViewSet, with_verbs
@@ -60,14 +64,23 @@ class BenchmarkViewSet(mixins.CreateModelMixin, GovernedViewSet):
         added = add_cases(self.get_object(), body.validated_data, by=actor_of(request))
         return Response({"added": len(added)}, status=status.HTTP_201_CREATED)
 
-    @extend_schema(request=ActivateRequest, responses=Activated)
+    @extend_schema(request=ReasonGiven, responses=Activated)
     @action(detail=True, methods=["post"])
     def activate(self, request: Request, pk: str | None = None) -> Response:
         """Activate every draft case."""
-        body = ActivateRequest(data=request.data)
+        body = ReasonGiven(data=request.data)
         body.is_valid(raise_exception=True)
         number = activate_drafts(self.get_object(), by=actor_of(request), reason=body.validated_data["reason"])
         return Response({"activated": number})
+
+    @extend_schema(request=ReasonGiven, responses=RotationDetail)
+    @action(detail=True, methods=["post"])
+    def rotate_holdout(self, request: Request, pk: str | None = None) -> Response:
+        """Replace at least 30 % of the hold-out by draft cases never played; looks and attempts count anew."""
+        body = ReasonGiven(data=request.data)
+        body.is_valid(raise_exception=True)
+        rotated = rotate_holdout(self.get_object(), by=actor_of(request), reason=body.validated_data["reason"])
+        return Response(rotated._asdict())
 
 
 class _ExamViewSet(StatefulViewSet):
@@ -118,6 +131,16 @@ class RunViewSet(mixins.CreateModelMixin, _ExamViewSet):
         validate_now(proposal, by=actor, reason=body.validated_data["reason"])
         run = self.get_queryset().filter(proposal=proposal).first()
         return Response(RunDetail(run).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=ReasonGiven, responses=Released)
+    @action(detail=True, methods=["post"])
+    def release_leak(self, request: Request, pk: str | None = None) -> Response:
+        """Let a suspected leak of the exam go, as one of two people none of whom wrote the change."""
+        body = ReasonGiven(data=request.data)
+        body.is_valid(raise_exception=True)
+        run = self.get_object()
+        sentence = release_leak(run, by=actor_of(request), reason=body.validated_data["reason"])
+        return Response({"released": num_releases(run), "sentence": sentence})
 
     @extend_schema(responses=ResultDetail(many=True))
     @action(detail=True, methods=["get"])

@@ -31,6 +31,7 @@ class Benchmark(models.Model):
     description = models.TextField(blank=True)
     is_active = models.BooleanField(default=True)
     holdout_looks = models.PositiveIntegerField(default=0, editable=False)
+    rotated_at = models.DateTimeField(null=True, editable=False, help_text="Looks and attempts count from here.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects = BenchmarkQuerySet.as_manager()

@@ -10,15 +10,16 @@ from accounts.access import Scope
 from accounts.acting import Actor
 from accounts.history import GovernedHistory
 from accounts.ids import uuid7
+from accounts.models import User
 from accounts.roles import Permission
 from audit.transitions import Edge, Stateful
 from evals.exceptions import OwnChangeError
 from evals.models.benchmark import Benchmark, Case
-from evals.querysets import FactsOfRunQuerySet, RunQuerySet
+from evals.querysets import DecisionsOnRunQuerySet, FactsOfRunQuerySet, RunQuerySet
 from harness.models import Agent, HarnessVersion, PolicyVersion
 from proposals.models import Proposal
 
-__all__ = ["Result", "Run", "RunCase"]
+__all__ = ["LeakRelease", "Result", "Run", "RunCase"]
 
 
 class Run(Stateful):
@@ -185,3 +186,26 @@ class Result(models.Model):
 
     def __str__(self) -> str:
         return f"{self.run_case.case} {self.arm} trial {self.trial}: {self.score}"
+
+
+class LeakRelease(models.Model):
+    """That a person looked at a suspected leak of the exam and let it go."""
+
+    AGENT_PATH: ClassVar[str] = "run__agent"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="leak_releases")
+    reviewer = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    comment = models.TextField()
+    is_simulated = models.BooleanField(default=False)
+    created_at = models.DateTimeField(db_default=Now())
+
+    objects = DecisionsOnRunQuerySet.as_manager()
+    history = GovernedHistory()
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (models.UniqueConstraint(fields=("run", "reviewer"), name="leak_release_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.reviewer} released the leak of {self.run}"

@@ -81,6 +81,7 @@ class Proposal(Stateful):
         Edge("record_pass", frozenset({Status.VALIDATING}), Status.VALIDATED, None, "Pass", by_machine=True),
         Edge("record_fail", frozenset({Status.VALIDATING}), Status.FAILED, None, "Fail", by_machine=True),
         Edge("record_hold", frozenset({Status.VALIDATING}), Status.HELD, None, "Hold", by_machine=True),
+        Edge("hold_unplayed", frozenset({Status.SUBMITTED}), Status.HELD, None, "Hold unplayed", by_machine=True),
         Edge("resume_validation", frozenset({Status.HELD}), Status.VALIDATING, Permission.START_RUN, "Resume", by_machine=True),
         Edge(
             "requeue", frozenset({Status.VALIDATING}), Status.SUBMITTED, Permission.START_RUN,
@@ -251,6 +252,11 @@ class Proposal(Stateful):
     def resume_validation(self, *, by: Actor, reason: str) -> None:
         """Take the next look of the same plan."""
         self._move("resume_validation", by=by, reason=reason)
+
+    def hold_unplayed(self, *, by: Actor, reason: str) -> None:
+        """Stop waiting for a run that cannot be played; a person resumes once the reason is mended."""
+        summary = {"sentence": reason, "gates": {}, "reasons": []}
+        self._move("hold_unplayed", by=by, reason=reason, verdict_summary=summary)
 
     def requeue(self, *, by: Actor, reason: str) -> None:
         """Free the validation slot after a run that failed or was canceled; nothing was judged."""

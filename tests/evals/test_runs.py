@@ -148,9 +148,11 @@ def test_watch_runs__task_failed_for_good__frees_the_slot_and_is_not_tried_for_e
     validate_next_of(str(proposal.agent_id))
 
     proposal.refresh_from_db()
-    assert proposal.status == "submitted"
     assert [run.status for run in Run.objects.all()] == ["failed"] * 3
     assert "no luck" in Run.objects.all()[0].error
+    assert (proposal.status, proposal.verdict) == ("held", "")
+    assert "could not be played 3 times" in proposal.verdict_summary["sentence"]
+    assert begin_run(proposal).status == "queued"
 
 
 def test_watch_runs__task_lost__is_asked_for_again(curated_benchmark, submit):

@@ -1,9 +1,10 @@
 """What must happen, as rows. The queue only makes it happen sooner."""
 
+import json
 from datetime import timedelta
 from typing import Self
 
-from django.db import models
+from django.db import connection, models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -13,6 +14,16 @@ from accounts.ids import uuid7
 from accounts.models import User
 
 __all__ = ["Beat", "Task"]
+
+
+# Setting a column to itself takes the row's lock, which DO NOTHING would not: a ready row that is claimed and finished
+# before the caller commits would swallow the call. The ORM cannot name a partial index as the conflict's target.
+_PUT_DOWN = """
+INSERT INTO jobs_task (id, name, key, arguments, queue, actor, reason, request_id, state, attempts, last_error)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 'ready', 0, '')
+ON CONFLICT (name, key) WHERE state = 'ready' AND NOT (key = '') DO UPDATE SET available_at = jobs_task.available_at
+RETURNING id, attempts
+"""
 
 
 def is_operator(actor: Actor) -> bool:
@@ -92,20 +103,36 @@ class Task(models.Model):
     def __str__(self) -> str:
         return f"{self.name}({', '.join(map(str, self.arguments))})"
 
+    def put_down(self) -> "Task":
+        """Write the task down and return it; where one with the same name and key is ready already, return that one.
+
+        That row stays locked until the caller commits: whoever claims it waits, and then sees what the caller wrote.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(
+                _PUT_DOWN,
+                [self.pk, self.name, self.key, json.dumps(self.arguments), self.queue, json.dumps(self.actor),
+                 self.reason, self.request_id],
+            )  # fmt: skip
+            self.pk, self.attempts = cursor.fetchone()
+        return self
+
     def renew(self, lease_s: float) -> bool:
         """Extend the lease; `False` means somebody else holds the task by now."""
-        held = Task.objects.filter(pk=self.pk, state=self.State.CLAIMED, attempts=self.attempts)
-        return bool(held.update(lease_until=Now() + timedelta(seconds=lease_s)))
+        return bool(self._held().update(lease_until=Now() + timedelta(seconds=lease_s)))
 
-    def finish(self, *, error: str = "") -> None:
-        """Close the task this worker still holds; a task taken over by another is left alone."""
-        held = Task.objects.filter(pk=self.pk, state=self.State.CLAIMED, attempts=self.attempts)
+    def finish(self, *, error: str = "", if_abandoned: bool = False) -> None:
+        """Close the task this worker still holds; a task taken over by another is left alone.
+
+        `if_abandoned` is for whoever is not that worker: a lease renewed meanwhile keeps the task as it is.
+        """
+        held = self._held(if_abandoned=if_abandoned)
         state = self.State.FAILED if error else self.State.DONE
         held.update(state=state, finished_at=Now(), lease_until=None, last_error=error)
 
-    def put_back(self, *, error: str, after_s: float) -> None:
+    def put_back(self, *, error: str, after_s: float, if_abandoned: bool = False) -> None:
         """Make the task ready again later, unless a newer one with the same key already waits."""
-        held = Task.objects.filter(pk=self.pk, state=self.State.CLAIMED, attempts=self.attempts)
+        held = self._held(if_abandoned=if_abandoned)
         if self.key and Task.objects.filter(name=self.name, key=self.key, state=self.State.READY).exists():
             held.update(state=self.State.DONE, finished_at=Now(), lease_until=None, last_error=error)
             return
@@ -124,6 +151,10 @@ class Task(models.Model):
         if taken:
             self.refresh_from_db()
         return bool(taken)
+
+    def _held(self, *, if_abandoned: bool = False) -> TaskQuerySet:
+        held = Task.objects.filter(pk=self.pk, state=self.State.CLAIMED, attempts=self.attempts)
+        return held.filter(lease_until__lt=Now()) if if_abandoned else held
 
 
 class Beat(models.Model):

@@ -23,9 +23,9 @@ def reconcile(limit: int = 500) -> int:
     for task in Task.objects.abandoned().order_by("lease_until")[:limit]:
         touched += 1
         if task.attempts >= MAX_ATTEMPTS:
-            task.finish(error="its worker died on every attempt")
+            task.finish(error="its worker died on every attempt", if_abandoned=True)
         else:
-            task.put_back(error="its worker died; the lease ran out", after_s=0)
+            task.put_back(error="its worker died; the lease ran out", after_s=0, if_abandoned=True)
     patience = timezone.now() - timedelta(seconds=RING_AFTER_S)
     for task in Task.objects.due().filter(available_at__lt=patience).order_by("available_at")[:limit]:
         touched += 1

@@ -62,8 +62,8 @@ def job(
 def enqueue(what: Job, *arguments: Any, key: str = "") -> None:
     """Write down that `what` must run, in the caller's transaction, and ring the worker after its commit.
 
-    With a `key`, a second call while the first still waits adds nothing. Losing Redis loses nothing: the
-    reconciler rings again.
+    With a `key`, a second call while the first still waits adds no task; the one that waits runs after this
+    transaction too. Losing Redis loses nothing: the reconciler rings again.
     """
     now = current()
     task = Task(
@@ -75,9 +75,8 @@ def enqueue(what: Job, *arguments: Any, key: str = "") -> None:
         actor=_actor_as_json(now.actor),
         reason=now.reason,
         request_id=now.request_id,
-    )
-    created = Task.objects.bulk_create([task], ignore_conflicts=True)
-    transaction.on_commit(partial(ring, created[0].pk, what, 0), robust=True)
+    ).put_down()
+    transaction.on_commit(partial(ring, task.pk, what, task.attempts), robust=True)
 
 
 def ring(task_id: UUID, what: Job, attempt: int, *, again: int = 0) -> None:

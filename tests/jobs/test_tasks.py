@@ -9,6 +9,7 @@ from rq.serializers import JSONSerializer
 
 from accounts.acting import acting, current
 from accounts.exceptions import DomainError
+from accounts.models import Team
 from jobs import tasks as jobs_tasks
 from jobs.models import Beat, Task
 from jobs.reconciler import forget_finished, reconcile
@@ -34,6 +35,12 @@ def crash():
 def refuse():
     """Refuse."""
     raise DomainError("not today")
+
+
+@job(queue="default", timeout_s=30)
+def count_teams():
+    """Remember how many teams there are."""
+    SEEN.append(f"{Team.objects.count()} teams")
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +87,73 @@ def test_enqueue__same_key_while_waiting__adds_nothing():
     work()
 
     assert len(SEEN) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_enqueue__same_key_while_waiting__runs_after_the_second_transaction():
+    enqueue(count_teams, key="k")
+    task_id, inside, may_commit = str(Task.objects.get().pk), threading.Event(), threading.Event()
+
+    def second():
+        with transaction.atomic():
+            Team(slug="late", name="Late").save()
+            enqueue(count_teams, key="k")
+            inside.set()
+            may_commit.wait(20)
+        connection.close()
+
+    def worker():
+        run_task(task_id)
+        connection.close()
+
+    threads = [threading.Thread(target=second), threading.Thread(target=worker)]
+    threads[0].start()
+    assert inside.wait(20)
+    threads[1].start()
+    threads[1].join(1)
+    may_commit.set()
+    for thread in threads:
+        thread.join(20)
+    work()
+
+    assert SEEN[-1] == "1 teams"
+    assert Task.objects.get().state == Task.State.DONE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_enqueue__same_key_as_a_claimed_task__waits_beside_it():
+    enqueue(note, "first", key="k")
+    Task.objects.get().claim(lease_s=20)
+
+    enqueue(note, "second", key="k")
+
+    assert sorted(Task.objects.values_list("state", flat=True)) == ["claimed", "ready"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_enqueue__no_key__adds_a_task_each_time():
+    enqueue(note, "one")
+    enqueue(note, "two")
+
+    assert Task.objects.count() == 2
+
+
+@pytest.mark.parametrize("attempts", [1, MAX_ATTEMPTS])
+@pytest.mark.django_db(transaction=True)
+def test_reconcile__lease_renewed_after_the_reconciler_looked__leaves_the_task_to_its_worker(attempts):
+    enqueue(note, "slow")
+    task = Task.objects.get()
+    task.claim(lease_s=-1)
+    Task.objects.update(attempts=attempts)
+    task.refresh_from_db()
+    seen = Task.objects.abandoned().get()
+
+    assert task.renew(20)
+    seen.put_back(error="its worker died", after_s=0, if_abandoned=True)
+    seen.finish(error="its worker died", if_abandoned=True)
+
+    task.refresh_from_db()
+    assert task.state == Task.State.CLAIMED
 
 
 @pytest.mark.django_db(transaction=True)

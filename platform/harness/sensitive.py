@@ -119,7 +119,9 @@ _KEYS = (
     r"\b[rs]k_live_[0-9A-Za-z]{16,200}\b",  # Stripe
     r"\bxox[abeoprs]-[0-9A-Za-z-]{10,250}",  # Slack
     r"\bAIza[0-9A-Za-z_-]{35}\b",  # Google
-    r"\beyJ[0-9A-Za-z_-]{10,2000}\.eyJ[0-9A-Za-z_-]{10,4000}\.[0-9A-Za-z_-]{10,2000}",  # JSON Web Token
+    # JSON Web Token. A dash may not lead into one, and no part gives characters back: else every `-eyJ` of a long row
+    # of them would be tried as a beginning, each with thousands of ends.
+    r"\beyJ(?<!-eyJ)[0-9A-Za-z_-]{10,2000}+\.eyJ[0-9A-Za-z_-]{10,4000}+\.[0-9A-Za-z_-]{10,2000}",
 )
 
 # What a finding cannot be without: a key is a word of fifteen characters that begins in a known way, a password has a

@@ -93,7 +93,7 @@ migrations: setup ## Check that no migration is missing
 
 .PHONY: deploy-check
 deploy-check: setup ## Check the production settings
-	$(PRODUCTION) $(MANAGE) check --deploy --fail-level WARNING
+	$(PRODUCTION) $(MANAGE) check --deploy --database default --fail-level WARNING
 
 .PHONY: check
 check: lint types imports migrations deploy-check ## Everything CI runs, the tests last

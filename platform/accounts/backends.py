@@ -44,6 +44,10 @@ class RoleBackend(ModelBackend):
     Superusers get no exemption from approvals: verbs ask `accounts.access`, not this backend.
     """
 
+    def user_can_authenticate(self, user: Any) -> bool:
+        """Let in whom the installation admits; asked at login and again at every request of a session."""
+        return isinstance(user, User) and user.is_admitted
+
     def has_perm(self, user_obj: Any, perm: str, obj: models.Model | None = None) -> bool:
         if not isinstance(user_obj, User) or not user_obj.is_active:
             return False

@@ -1,8 +1,16 @@
 """Refusals that people and programs can act on."""
 
+import re
 from typing import ClassVar
 
-__all__ = ["DomainError", "HistoryBypassError", "NotPermittedError"]
+__all__ = ["DomainError", "HistoryBypassError", "NotPermittedError", "without_values"]
+
+_VALUES = re.compile(r"\n(?:DETAIL|LINE \d+|CONTEXT|QUERY):")
+
+
+def without_values(error: BaseException) -> str:
+    """Return what an error says up to where PostgreSQL begins to quote the row or the statement."""
+    return _VALUES.split(str(error), maxsplit=1)[0]
 
 
 class DomainError(Exception):

@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar, Self
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractUser, UserManager
 from django.db import models
 from django.db.models import Q
@@ -11,10 +12,14 @@ from accounts.history import GovernedHistory, GovernedQuerySet
 from accounts.ids import uuid7
 from accounts.roles import Permission, Role, roles_with
 
-__all__ = ["Membership", "Team", "User"]
+__all__ = ["FailedLogin", "Membership", "Team", "User"]
 
 
-class UserQuerySet(models.QuerySet["User"]):
+class UserQuerySet(GovernedQuerySet["User"]):
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Refuse: people are deactivated, one by one, so that the record keeps its names."""
+        raise self._refuse("delete")
+
     def visible_to(self, actor: Actor) -> Self:
         """Return the people who share a team with `actor`, and the actor."""
         if actor.is_machine:
@@ -47,6 +52,11 @@ class User(AbstractUser):
     def __str__(self) -> str:
         return f"{self.username} (simulated)" if self.is_simulated else self.username
 
+    @property
+    def is_admitted(self) -> bool:
+        """Return whether this installation lets the account in: an active one, and in production no simulated one."""
+        return self.is_active and not (self.is_simulated and settings.IS_PRODUCTION)
+
     def as_actor(self) -> Actor:
         """Return this person as the actor of verbs and history."""
         return Actor(kind="user", name=self.username, user_id=self.pk, is_simulated=self.is_simulated)
@@ -56,6 +66,19 @@ class User(AbstractUser):
         from accounts.exceptions import DomainError  # noqa: PLC0415  # only this refusal needs it
 
         raise DomainError(f"Cannot delete user {self.username!r}: the record refers to them. Deactivate them instead.")
+
+
+class FailedLogin(models.Model):
+    """A wrong password, for a name and an address that only a digest names; forgotten after minutes."""
+
+    who = models.CharField(max_length=64)
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes = (models.Index(fields=("who", "at"), name="failed_login_who"),)
+
+    def __str__(self) -> str:
+        return f"{self.who[:12]}… at {self.at:%Y-%m-%d %H:%M}"
 
 
 class TeamQuerySet(GovernedQuerySet["Team"]):

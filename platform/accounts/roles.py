@@ -30,7 +30,6 @@ class Permission(StrEnum):
     MANAGE_ACCESS = "manage_access"
     MANAGE_AGENT = "manage_agent"
     READ_AUDIT = "read_audit"
-    EXPORT = "export"
 
 
 class Role(models.TextChoices):
@@ -58,7 +57,7 @@ ROLES: dict[Role, frozenset[Permission]] = {
     ),
     Role.RELEASE_MANAGER: frozenset({P.VIEW, P.PLAN_RELEASE, P.RUN_RELEASE, P.STOP_RELEASE}),
     Role.ON_CALL: frozenset({P.VIEW, P.STOP_RELEASE, P.FLAG_EPISODE}),
-    Role.AUDITOR: frozenset({P.VIEW, P.READ_AUDIT, P.EXPORT, P.READ_EXAM}),
+    Role.AUDITOR: frozenset({P.VIEW, P.READ_AUDIT, P.READ_EXAM}),
     Role.ADMINISTRATOR: frozenset({P.VIEW, P.MANAGE_ACCESS, P.MANAGE_AGENT, P.PROPOSE_CHANGE, P.READ_AUDIT}),
 }
 

@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.urls import path
 
+from console.login import login
 from console.views import agent_act, ask_for_proposal, restore_version
 
 __all__ = ["urlpatterns"]
@@ -10,6 +11,7 @@ __all__ = ["urlpatterns"]
 app_name = "console"
 
 urlpatterns = [
+    path("login/", login, name="login"),
     path("console/versions/<uuid:pk>/restore", admin.site.admin_view(restore_version), name="restore-version"),
     path("console/patterns/<uuid:pk>/ask", admin.site.admin_view(ask_for_proposal), name="ask-for-proposal"),
     path("console/agents/<uuid:pk>/<slug:verb>", admin.site.admin_view(agent_act), name="agent-act"),

@@ -10,6 +10,7 @@ from accounts.roles import Permission
 from audit.exceptions import ReasonMissingError, TransitionRefusedError
 from audit.record import record
 from harness.exceptions import SelfApprovalError
+from harness.independence import refuse_dependent
 from releases.exceptions import PlanMovedError
 from releases.models import Release, ReleaseApproval
 
@@ -30,6 +31,10 @@ def approve(release: Release, *, by: Actor, reason: str, plan_digest: str) -> No
             )
         if by.user_id == release.owner_id:
             raise SelfApprovalError(f"{by.name} planned {release} and cannot approve it: ask a second person.")
+        refuse_dependent(
+            by, authors=release.proposal.author_ids() | {release.owner_id}, drafted_at=release.proposal.created_at,
+            permission=Permission.APPROVE_RELEASE, scope=release.access_scope(), act=f"approve {release}",
+        )  # fmt: skip
         if release.status != Release.Status.AWAITING_APPROVAL:
             raise TransitionRefusedError(
                 f"Cannot approve {release}: it is {release.status!r}; this needs {Release.Status.AWAITING_APPROVAL.value}."

@@ -1,6 +1,6 @@
 """Agents, their versions, what governs them, and the keys to them."""
 
-from typing import Any, cast
+from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
@@ -8,16 +8,15 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from unfold.decorators import display
 
-from accounts.access import Scope, can
-from accounts.acting import Actor, acting
-from accounts.exceptions import NotPermittedError
+from accounts.access import can
+from accounts.acting import Actor
 from accounts.models import User
 from accounts.roles import Permission
 from audit.desk import STATUS_COLORS, Act, GovernedAdmin, StatefulAdmin, VisibleRelatedFilter, person
-from audit.record import record
-from harness.forms import AgentForm, ApiKeyForm, ChangeForm, StartingDocument, in_force
+from harness.forms import AgentForm, ApiKeyForm, ChangeForm, StartingDocument
 from harness.lines import pretty, readable_diff
-from harness.models import Agent, ApiKey, Change, HarnessVersion, ObjectiveVersion, PolicyVersion
+from harness.models import Agent, ApiKey, Change, HarnessVersion, ObjectiveVersion, PolicyVersion, in_force
+from harness.registration import add_agent
 
 __all__ = [
     "AgentAdmin",
@@ -68,12 +67,7 @@ class AgentAdmin(GovernedAdmin):
 
     def write(self, request: HttpRequest, data: dict[str, Any]) -> Agent:
         actor, document = person(request), data.pop("document")
-        agent = Agent(owner=cast("User", request.user), **data)
-        if not can(actor, Permission.MANAGE_AGENT, Scope(team_id=agent.team_id)):
-            raise NotPermittedError(f"{actor.name} may not add an agent to {agent.team}: ask its administrator.")
-        with acting(actor, reason="added in the admin"):
-            agent.save(force_insert=True)
-            record("agent.add", agent, team_id=agent.team_id)
+        agent = add_agent(by=actor, reason="added in the admin", **data)
         if document:
             agent.bootstrap(document, by=actor, reason="the first version")
         return agent
@@ -177,7 +171,7 @@ class ChangeAdmin(StatefulAdmin):
         return Change.propose(by=person(request), **data)
 
     def reading(self, request: HttpRequest, row: Change) -> dict[str, Any]:
-        return {"lines": readable_diff(in_force(row.agent, row.kind), row.document)}  # type: ignore[arg-type]  # stored JSON
+        return {"lines": readable_diff(in_force(row.agent, row.kind), row.document)}
 
 
 def _revoke(row: ApiKey, *, by: Actor, reason: str) -> str:

@@ -5,6 +5,7 @@ from accounts.exceptions import DomainError
 __all__ = [
     "AgentFrozenError",
     "AlreadyBootstrappedError",
+    "ChangeMovedError",
     "InvalidKeyError",
     "SelfApprovalError",
     "StableMovedError",
@@ -22,6 +23,12 @@ class AlreadyBootstrappedError(DomainError):
     """The agent already has a stable version; the next one comes through a release."""
 
     code = "already_bootstrapped"
+
+
+class ChangeMovedError(DomainError):
+    """What is in force is no longer what the change was proposed against, or not what its approver read."""
+
+    code = "change_moved"
 
 
 class StableMovedError(DomainError):

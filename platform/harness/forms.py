@@ -6,11 +6,9 @@ from pydantic import BaseModel, Field
 from accounts.models import Membership, Team
 from accounts.roles import AGENT_KEY_SCOPES, Permission
 from audit.forms import DeskForm, DocumentField
-from harness.models import Agent, ApiKey, Change
-from harness.objective import default_objective
-from harness.policy import default_policy
+from harness.models import Agent, ApiKey, Change, in_force
 
-__all__ = ["AgentForm", "ApiKeyForm", "ChangeForm", "StartingDocument", "in_force"]
+__all__ = ["AgentForm", "ApiKeyForm", "ChangeForm", "StartingDocument"]
 
 EMPTY_DOCUMENT = {
     "prompt": {"system": "", "rules": {}},
@@ -86,13 +84,6 @@ class ApiKeyForm(DeskForm):
         agents = self.fields["agent"]
         assert isinstance(agents, forms.ModelChoiceField)  # declared above
         agents.queryset = Agent.objects.visible_to(self.actor)
-
-
-def in_force(agent: Agent, kind: str) -> dict[str, object]:
-    """Return the objective or policy an agent lives under now; the shipped default where none was ever set."""
-    if kind == Change.Kind.POLICY:
-        return dict(agent.policy.document if agent.policy else default_policy())
-    return dict(agent.objective.document if agent.objective else default_objective())
 
 
 class ChangeForm(DeskForm):

@@ -63,7 +63,10 @@ class _Part(BaseModel):
 
 
 class StandingApproval(_Part):
-    """What a machine may start by itself: layers, greatest overall gain and weight. Two people sign the policy."""
+    """What a machine may start by itself: layers, greatest overall gain and weight. Two people sign the policy.
+
+    Written down, not acted on yet: until releases ask `Policy.stands_for`, every release has its approvals.
+    """
 
     layers: Annotated[list[Layer], Field(min_length=1)]
     effect_limit: Share
@@ -71,7 +74,10 @@ class StandingApproval(_Part):
 
 
 class Autonomy(_Part):
-    """Who moves a release: people only, a machine along an approved plan, or a machine within a standing approval."""
+    """Who moves a release: people only, a machine along an approved plan, or a machine within a standing approval.
+
+    `bounded` moves as `advance` does until standing approvals are acted on.
+    """
 
     mode: Literal["manual", "advance", "bounded"] = "advance"
     standing: StandingApproval | None = None
@@ -114,7 +120,7 @@ class Redaction(_Part):
 
 
 class Retention(_Part):
-    """Days that records are kept; null keeps them for ever."""
+    """Days that records are meant to be kept; null for ever. A statement so far: nothing deletes by it yet."""
 
     episodes_days: Annotated[int, Field(ge=1)] | None = 400
     ledger_days: Annotated[int, Field(ge=1)] | None = 400

@@ -19,6 +19,7 @@ from audit.transitions import Edge, Stateful
 from episodes.models import Pattern
 from harness.canonical import digest_of
 from harness.exceptions import SelfApprovalError
+from harness.independence import refuse_dependent
 from harness.models import Agent, HarnessVersion
 from proposals.exceptions import BaseMovedError, NotJudgedError, ValidationBusyError
 from proposals.models.strategy import Strategy
@@ -272,6 +273,10 @@ class Proposal(Stateful):
         with self.locked():
             if by.user_id in self.author_ids():
                 raise SelfApprovalError(f"{by.name} is an author of {self} and cannot approve it: ask a second person.")
+            refuse_dependent(
+                by, authors=self.author_ids(), drafted_at=self.created_at, permission=Permission.APPROVE_PROPOSAL,
+                scope=self.access_scope(), act=f"approve {self}",
+            )  # fmt: skip
             if (digest or self.candidate_digest) != self.candidate_digest:
                 raise NotJudgedError(
                     f"{self} was judged as {self.candidate_digest[:12]}…, not {digest[:12]}…: look again."

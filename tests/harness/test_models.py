@@ -15,6 +15,7 @@ from harness.canonical import canonical_bytes, sha256_hex
 from harness.exceptions import (
     AgentFrozenError,
     AlreadyBootstrappedError,
+    ChangeMovedError,
     InvalidKeyError,
     SelfApprovalError,
     StableMovedError,
@@ -164,6 +165,49 @@ def test_change__decided__cannot_be_decided_again(agent, cast):
 
     with pytest.raises(TransitionRefusedError):
         change.approve(by=cast.second_approver.as_actor(), reason="yes")
+
+
+def test_change__another_was_put_in_force_since__is_refused(agent, cast):
+    by = cast.engineer.as_actor()
+    older = Change.propose(agent=agent, kind="policy", document={"profile": "default"}, rationale="old", by=by)
+    newer = Change.propose(agent=agent, kind="policy", document={"risk": "high"}, rationale="tighten", by=by)
+    aside = Change.propose(agent=agent, kind="objective", document={}, rationale="another kind", by=by)
+    newer.approve(by=cast.approver.as_actor(), reason="ok")
+
+    with pytest.raises(ChangeMovedError, match="propose it again"):
+        older.approve(by=cast.second_approver.as_actor(), reason="ok")
+    aside.approve(by=cast.second_approver.as_actor(), reason="ok")
+
+    agent.refresh_from_db()
+    assert agent.current_policy().risk == "high"
+    assert older.status == Change.Status.PROPOSED
+
+
+def test_change__approver_read_something_else__is_refused(agent, cast, api):
+    change = Change.propose(
+        agent=agent, kind="policy", document=small_policy(), rationale="x", by=cast.engineer.as_actor()
+    )
+    client, where = api(cast.approver), f"/api/v1/changes/{change.pk}"
+
+    refused = client.post(f"{where}/approve", {"reason": "ok", "digest": "0" * 64}, format="json")
+    read = client.get(where).json()["digest"]
+    taken = client.post(f"{where}/approve", {"reason": "ok", "digest": read}, format="json")
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "change_moved")
+    assert (taken.status_code, taken.json()["status"]) == (200, "approved")
+
+
+def test_change__declined_by_its_proposer__is_refused(agent, cast, api):
+    with acting(MACHINE, reason="two roles"):
+        cast.engineer.memberships.create(team=cast.team, role="approver")
+    change = Change.propose(
+        agent=agent, kind="policy", document=default_policy(), rationale="mine", by=cast.engineer.as_actor()
+    )
+
+    answer = api(cast.engineer).post(f"/api/v1/changes/{change.pk}/decline", {"reason": "no"}, format="json")
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "self_approval")
+    assert "withdraw it instead" in answer.json()["detail"]
 
 
 def test_change__document_does_not_validate__is_refused(agent, cast):

@@ -114,11 +114,13 @@ class ChangeDetail(serializers.ModelSerializer[Change]):
     agent = serializers.CharField(source="agent.slug")
     proposed_by = serializers.CharField(source="proposed_by.username")
     decided_by = serializers.CharField(source="decided_by.username", default=None)
+    digest = serializers.CharField(source="audit_digest", read_only=True)
 
     class Meta:
         model = Change
         fields = (
-            "id", "agent", "kind", "document", "rationale", "status", "proposed_by", "proposed_at", "decided_by", "decided_at",
+            "id", "agent", "kind", "document", "digest", "base_digest", "rationale", "status", "proposed_by", "proposed_at",
+            "decided_by", "decided_at",
         )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from accounts.models import Membership, Team, User
 from accounts.roles import Role
 from audit.record import record
 from harness.models import Agent
+from harness.registration import add_agent
 
 __all__ = ["Command"]
 
@@ -97,11 +98,8 @@ class Command(BaseCommand):
         return user, agent
 
     def _agent(self, slug: str, user: User, team: Team, document: dict[str, Any] | None) -> Agent:
-        if Agent.objects.filter(slug=slug).exists():
-            raise DomainError(f"Agent {slug!r} exists already: choose another slug.")
-        agent = Agent(team=team, owner=user, slug=slug, name=slug.replace("-", " ").capitalize())
-        agent.save(force_insert=True)
-        record("agent.add", agent, team_id=team.pk)
+        name, by = slug.replace("-", " ").capitalize(), user.as_actor()
+        agent = add_agent(team=team, slug=slug, name=name, by=by, reason="single-person installation")
         if document is not None:
-            agent.bootstrap(document, by=user.as_actor(), reason="the first version")
+            agent.bootstrap(document, by=by, reason="the first version")
         return agent

@@ -3,11 +3,13 @@
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from unfold.decorators import display
 
+from accounts.roles import Permission
 from audit.chain import link, status
-from audit.desk import GovernedAdmin
+from audit.desk import GovernedAdmin, person, standing
 from audit.models import Event
 
 __all__ = ["EventAdmin"]
@@ -25,11 +27,20 @@ class EventAdmin(GovernedAdmin):
     list_before_template = "audit/chain.html"
     reading_template = "audit/event.html"
     fields = (
-        "at", "actor", "actor_kind", "actor_user_id", "action", "object_ref", "team_id", "digest", "reason",
+        "at", "actor", "actor_kind", "actor_user_id", "action", "object_ref", "team_id", "agent_id", "digest", "reason",
         "request_id", "facts",
     )  # fmt: skip
 
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Show single events to whoever sees their row; the list is for those who may read the whole record."""
+        rows = super().get_queryset(request)
+        match = request.resolver_match
+        is_list = match is not None and match.url_name == "audit_event_changelist"
+        return rows & Event.objects.listed_for(person(request)) if is_list else rows
+
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        if Permission.READ_AUDIT not in standing(request):
+            raise PermissionDenied
         return super().changelist_view(request, {"chain": status(), **(extra_context or {})})
 
     def reading(self, request: HttpRequest, row: Event) -> dict[str, Any]:

@@ -8,12 +8,17 @@ from itertools import batched
 from typing import Any
 
 import rfc8785
+from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from audit.models import Event, Seal
 
-__all__ = ["GENESIS", "ChainStatus", "Finding", "link", "merkle_root", "seal_events", "status", "verify_chain"]
+__all__ = [
+    "GENESIS", "ChainStatus", "Finding", "link", "merkle_root", "seal_events", "status", "verify_chain",
+    "verify_elsewhere", "verify_head",
+]  # fmt: skip
 
 GENESIS = "0" * 64
 _LOCK = 0x57_48_45_54  # advisory lock of the one sealer
@@ -21,9 +26,9 @@ _LOCK = 0x57_48_45_54  # advisory lock of the one sealer
 
 @dataclass(frozen=True)
 class Finding:
-    """One place where the record does not hold: the sequence number and what is wrong there."""
+    """One place where the record does not hold: the sequence number, where there is one, and what is wrong there."""
 
-    seq: int
+    seq: int | None
     problem: str
 
 
@@ -86,6 +91,24 @@ def verify_chain(batch: int = 2_000) -> Iterator[Finding]:
             if problem:
                 yield Finding(seal.seq, problem)
             expected, head = seal.seq + 1, seal.hash
+
+
+def verify_head(seq: int, hash_: str) -> Iterator[Finding]:
+    """Yield a finding unless the chain still has this seal, as it was noted outside of the database.
+
+    Whoever cuts the newest events off together with their seals leaves a chain that is whole, only shorter.
+    """
+    seal = Seal.objects.filter(seq=seq).first()
+    if seal is None:
+        yield Finding(seq, f"this seal was noted outside, but the chain ends at {status().sealed}: its end was cut off")
+    elif seal.hash != hash_:
+        yield Finding(seq, f"its hash is {seal.hash}, but {hash_} was noted outside: the chain was written anew")
+
+
+def verify_elsewhere() -> Iterator[Finding]:
+    """Yield what the functions of `settings.AUDIT_VERIFICATIONS` find: higher floors compare their rows to the record."""
+    for name in settings.AUDIT_VERIFICATIONS:
+        yield from import_string(name)()
 
 
 def _problem(seal: Seal, event: Event | None, expected: int, head: str) -> str:

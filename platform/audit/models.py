@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 
 from accounts.acting import Actor
 from accounts.ids import uuid7
-from accounts.models import Membership
+from accounts.models import Membership, MembershipQuerySet
 from accounts.roles import Permission
 
 __all__ = ["Event", "Seal"]
@@ -22,12 +22,23 @@ class EventQuerySet(models.QuerySet["Event"]):
         return self.filter(object_ref=object_ref)
 
     def visible_to(self, actor: Actor) -> Self:
-        """Return the events of the teams whose members `actor` is; events of no team need the permission to read all."""
+        """Return the events of the teams whose members `actor` is, or of the single agents they were let in to.
+
+        Events of no team need the permission to read all.
+        """
         if actor.is_machine:
             return self
-        memberships = Membership.objects.of(actor)
-        seen = models.Q(team_id__in=memberships.values("team_id"))
-        if memberships.granting(Permission.READ_AUDIT).exists():
+        return self._within(Membership.objects.of(actor))
+
+    def listed_for(self, actor: Actor) -> Self:
+        """Return the events of those teams and agents whose whole record `actor` may read, as auditors may."""
+        return self._within(Membership.objects.of(actor).granting(Permission.READ_AUDIT))
+
+    def _within(self, memberships: MembershipQuerySet) -> Self:
+        whole_teams = memberships.filter(agent_id__isnull=True)
+        let_in = memberships.filter(agent_id=models.OuterRef("agent_id"), team_id=models.OuterRef("team_id"))
+        seen = models.Q(team_id__in=whole_teams.values("team_id")) | models.Q(models.Exists(let_in))
+        if whole_teams.granting(Permission.READ_AUDIT).exists():
             seen |= models.Q(team_id__isnull=True)
         return self.filter(seen)
 
@@ -43,6 +54,7 @@ class Event(models.Model):
     action = models.CharField(max_length=80)
     object_ref = models.CharField(max_length=120)
     team_id = models.UUIDField(null=True)
+    agent_id = models.UUIDField(null=True)
     digest = models.CharField(max_length=64, blank=True)
     reason = models.TextField(blank=True)
     request_id = models.CharField(max_length=64, blank=True)
@@ -61,8 +73,12 @@ class Event(models.Model):
         return f"{self.action} {self.object_ref} by {self.actor}"
 
     def as_sealed(self) -> dict[str, Any]:
-        """Return the fields the chain commits to, as plain JSON."""
-        return {
+        """Return the fields the chain commits to, as plain JSON.
+
+        A field that came later is left out where it is empty, so that the hashes of older events still hold.
+        """
+        agent = {"agent_id": str(self.agent_id)} if self.agent_id else {}
+        return agent | {
             "id": str(self.pk),
             "at": self.at.astimezone(UTC).isoformat(timespec="microseconds"),
             "actor": self.actor,

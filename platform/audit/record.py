@@ -40,8 +40,18 @@ def record(
         action=action,
         object_ref=ref,
         team_id=team_id,
+        agent_id=None if isinstance(object_ref, str) else _agent_of(object_ref),
         digest=digest,
         reason=acting.reason if reason is None else reason,
         request_id=acting.request_id,
         facts=facts or {},
     )
+
+
+def _agent_of(row: Any) -> UUID | None:
+    """Return the agent a row belongs to, as its class says (`AGENT_PATH`, else `agent`); `None` for rows of no agent."""
+    *path, last = str(getattr(type(row), "AGENT_PATH", "agent")).split("__")
+    for name in path:
+        row = getattr(row, name, None)
+    found = getattr(row, last if last == "pk" else f"{last}_id", None)
+    return found if isinstance(found, UUID) else None

@@ -138,6 +138,7 @@ RQ_QUEUES = {name: dict(_QUEUE) for name in ("default", "runs", "embedding", "cl
 RQ = {"COMMIT_MODE": "auto"}
 SCHEDULE: list[tuple[str, int]] = [
     ("audit.jobs.seal", 1),
+    ("audit.jobs.note_head", 60),
     ("jobs.reconciler.reconcile", 2),
     ("jobs.reconciler.forget_finished", 300),
     ("episodes.trace_jobs.assemble_traces", 1),
@@ -151,6 +152,7 @@ SCHEDULE: list[tuple[str, int]] = [
 ]
 
 # Where a lower floor must call a higher one
+AUDIT_VERIFICATIONS: list[str] = []  # functions that yield `audit.chain.Finding`; `verify_audit` runs them too
 HARNESS_RESOLVER = "releases.serving.resolve"
 
 # Serving: a thread hears of changes at once and looks every second; 0 reads anew at every call, for tests

@@ -63,6 +63,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "columns": _columns(days),
         "chart": _CHART,
         "chain": chain_status(),
+        "may_audit": Permission.READ_AUDIT in standing(request),
     }
 
 

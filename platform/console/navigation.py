@@ -77,7 +77,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     home = {"items": [{"title": "Home", "icon": "home", "link": reverse("admin:index"), "active": _is_home(request)}]}
     if Permission.VIEW not in standing(request):
         return [home]
-    groups = [home, *(_group(title, pages) for title, pages in RIVER)]
+    closed = set() if Permission.READ_AUDIT in standing(request) else {"audit_event"}
+    groups = [home, *(_group(title, tuple(page for page in pages if page[2] not in closed)) for title, pages in RIVER)]
     if getattr(request.user, "is_superuser", False):
         groups.append(_group("Operation", OPERATION))
     return groups

@@ -3,10 +3,11 @@
 from typing import Any
 
 from django.contrib import admin
+from django.http import HttpRequest
 from unfold.decorators import display
 
-from audit.desk import STATUS_COLORS, GovernedAdmin
-from jobs.models import Beat, Task
+from audit.desk import STATUS_COLORS, GovernedAdmin, person
+from jobs.models import Beat, Task, is_operator
 
 __all__ = ["BeatAdmin", "TaskAdmin"]
 
@@ -30,5 +31,17 @@ class TaskAdmin(GovernedAdmin):
 
 @admin.register(Beat)
 class BeatAdmin(GovernedAdmin):
-    list_display = ("name", "started_at", "finished_at", "last_error")
+    list_display = ("name", "started_at", "finished_at", "error_kind")
     ordering = ("name",)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """Show what an error said to operators only: it may quote any team's rows."""
+        said = ("last_error",) if is_operator(person(request)) else ()
+        return ("name", "started_at", "finished_at", "error_kind", *said)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return self.get_fields(request, obj)
+
+    @display(description="Last error")
+    def error_kind(self, row: Beat) -> str:
+        return row.last_error.partition(":")[0]

@@ -13,7 +13,7 @@ from accounts.acting import Actor
 from accounts.ids import uuid7
 from accounts.models import User
 
-__all__ = ["Beat", "Task"]
+__all__ = ["Beat", "Task", "is_operator"]
 
 
 # Setting a column to itself takes the row's lock, which DO NOTHING would not: a ready row that is claimed and finished
@@ -33,7 +33,7 @@ def is_operator(actor: Actor) -> bool:
 
 class BeatQuerySet(models.QuerySet["Beat"]):
     def visible_to(self, actor: Actor) -> Self:
-        """Return every beat to whoever is signed in: names of jobs and times, nothing of any team."""
+        """Return every beat to whoever is signed in: names of jobs and times. Their errors are for operators."""
         return self.none() if actor.kind == "nobody" else self
 
 

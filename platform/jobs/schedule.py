@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from accounts.acting import MACHINE, acting
+from accounts.exceptions import without_values
 from jobs.models import Beat
 
 __all__ = ["beat_age_s", "run_scheduled"]
@@ -47,7 +48,7 @@ def _run(name: str) -> str:
         logger.exception("schedule.failed", extra={"job": name})
         if transaction.get_connection().needs_rollback:
             connection.close()
-        return f"{type(error).__name__}: {error}"[:2_000]
+        return f"{type(error).__name__}: {without_values(error)}"[:2_000]
     return ""
 
 

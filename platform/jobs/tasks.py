@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from rq.exceptions import DuplicateJobError
 
 from accounts.acting import MACHINE, Actor, acting, current
-from accounts.exceptions import DomainError
+from accounts.exceptions import DomainError, without_values
 from accounts.ids import uuid7
 from jobs.models import Task
 
@@ -136,7 +136,7 @@ def _claim(task: Task) -> bool:
 
 
 def _after_crash(task: Task, error: Exception) -> None:
-    sentence = f"{type(error).__name__}: {error}"[:2_000]
+    sentence = f"{type(error).__name__}: {without_values(error)}"[:2_000]
     if task.attempts >= MAX_ATTEMPTS:
         task.finish(error=sentence)
     else:

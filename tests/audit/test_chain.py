@@ -6,11 +6,16 @@ from itertools import pairwise
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
+from django.test import Client
 
-from accounts.acting import MACHINE
-from audit.chain import GENESIS, link, merkle_root, seal_events, status, verify_chain
+from accounts.acting import MACHINE, acting
+from accounts.models import Membership, User
+from accounts.roles import Role
+from audit.chain import GENESIS, Finding, link, merkle_root, seal_events, status, verify_chain, verify_head
+from audit.jobs import note_head
 from audit.models import Event, Seal
 from audit.record import record
+from tests.conftest import make_agent
 
 
 @pytest.fixture
@@ -116,3 +121,94 @@ def test_platform__standard_library__is_not_shadowed():
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert shown.stdout.strip() == "True"
+
+
+def cut_off(number):
+    """What a superuser can do to a chain that links backwards only: take its newest events away with their seals."""
+    last = Seal.objects.order_by("-seq")[number].seq
+    tamper(
+        f"DELETE FROM audit_event WHERE id IN (SELECT event_id FROM audit_seal WHERE seq > {last});"
+        f"DELETE FROM audit_seal WHERE seq > {last}"
+    )
+
+
+def test_verify__end_cut_off__is_noticed_by_the_head_that_was_noted(chain, caplog):
+    caplog.set_level("INFO", "audit")
+    note_head()
+    noted = next(record.head for record in caplog.records if record.message == "chain.head")
+    call_command("verify_audit", "--head", noted, stdout=StringIO())
+
+    cut_off(3)
+
+    call_command("verify_audit", stdout=StringIO())
+    with pytest.raises(CommandError, match="does not hold at sequence 12"):
+        call_command("verify_audit", "--head", noted, stderr=StringIO())
+
+
+def test_verify__chain_written_anew__has_another_hash_under_the_number(chain):
+    assert [finding.seq for finding in verify_head(12, "0" * 64)] == [12]
+    assert list(verify_head(12, status().head)) == []
+
+
+@pytest.mark.parametrize("head", ["12", "x:" + "0" * 64, "12:abc"])
+def test_verify__malformed_head__is_refused(chain, head):
+    with pytest.raises(CommandError, match="is no head"):
+        call_command("verify_audit", "--head", head)
+
+
+def elsewhere():
+    """What an app could find."""
+    yield Finding(None, "a row differs from what the record says of it")
+
+
+def test_verify__function_of_another_app__is_asked_too(chain, settings):
+    settings.AUDIT_VERIFICATIONS = ["tests.audit.test_chain.elsewhere"]
+    errors = StringIO()
+
+    with pytest.raises(CommandError, match="1 findings"):
+        call_command("verify_audit", stderr=errors)
+
+    assert "a row differs" in errors.getvalue()
+
+
+def test_as_sealed__event_of_no_agent__has_the_form_it_had_before_events_named_agents(db):
+    event = record("thing.done", "thing:1")
+
+    assert "agent_id" not in event.as_sealed()
+
+
+def test_record__row_of_an_agent__names_it(agent):
+    event = Event.objects.filter(action="agent.bootstrap").get()
+
+    assert event.agent_id == agent.pk
+    assert event.as_sealed()["agent_id"] == str(agent.pk)
+
+
+def test_events__of_another_agent_of_the_team__are_hidden_from_a_member_of_one(cast, agent):
+    second = make_agent(cast.team, cast.administrator, "payroll-desk")
+    second.freeze(by=MACHINE, reason="salaries leak")
+    agent.freeze(by=MACHINE, reason="a test")
+    guest = User.objects.create_user("guest", password="correct horse", is_staff=True)
+    with acting(MACHINE, reason="one agent only"):
+        Membership(user=guest, team=cast.team, agent_id=agent.pk, role=Role.AUDITOR).save()
+
+    seen = Event.objects.visible_to(guest.as_actor())
+
+    assert {event.agent_id for event in seen} == {agent.pk}
+    assert seen.filter(action="agent.freeze").count() == 1
+    assert Event.objects.visible_to(cast.support.as_actor()).filter(action="agent.freeze").count() == 2
+
+
+def test_record__as_a_list__is_for_those_who_may_read_it(cast, agent):
+    event = Event.objects.filter(action="agent.bootstrap").get()
+    pages = {}
+    for person in (cast.support, cast.auditor):
+        browser = Client()
+        browser.force_login(person)
+        pages[person.username] = [
+            browser.get(path).status_code for path in ("/admin/audit/event/", f"/admin/audit/event/{event.pk}/change/")
+        ]
+
+    assert pages == {"support": [403, 200], "auditor": [200, 200]}
+    assert Event.objects.listed_for(cast.support.as_actor()).count() == 0
+    assert Event.objects.listed_for(cast.auditor.as_actor()).filter(pk=event.pk).exists()

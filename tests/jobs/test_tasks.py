@@ -3,13 +3,15 @@ import threading
 import django_rq
 import pytest
 from django.db import connection, transaction
+from django.test import Client
 from django.utils import timezone
 from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 
-from accounts.acting import acting, current
+from accounts.acting import MACHINE, acting, current
 from accounts.exceptions import DomainError
-from accounts.models import Team
+from accounts.models import Membership, Team, User
+from accounts.roles import Role
 from jobs import tasks as jobs_tasks
 from jobs.models import Beat, Task
 from jobs.reconciler import forget_finished, reconcile
@@ -277,3 +279,21 @@ def test_run_scheduled__crash__is_remembered_and_does_not_stop_the_clock(setting
     run_scheduled("tests.jobs.test_tasks.crash")
 
     assert Beat.objects.get().last_error == "RuntimeError: no luck"
+
+
+def test_beats__failed__show_the_kind_of_error_and_to_operators_what_it_said(cast):
+    Beat.objects.create(name="x", started_at=timezone.now(), last_error="DataError: of a row of any team")
+    operator = User.objects.create_superuser("operator", password="correct horse")
+    with acting(MACHINE, reason="works here"):
+        Membership(user=operator, team=cast.team, role=Role.SUPPORT).save()
+    shown = {}
+    for person in (cast.support, operator):
+        browser = Client()
+        browser.force_login(person)
+        shown[person.username] = "".join(
+            browser.get(path).content.decode() for path in ("/admin/jobs/beat/", "/admin/jobs/beat/x/change/")
+        )
+
+    assert "DataError" in shown["support"]
+    assert "of a row" not in shown["support"]
+    assert "of a row" in shown["operator"]

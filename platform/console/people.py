@@ -7,6 +7,7 @@ from django import forms
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.http import HttpRequest
 from pydantic import BaseModel, Field
 from unfold.decorators import display
@@ -36,16 +37,23 @@ def manages(actor: Actor, user: User) -> bool:
     return bool(theirs) and theirs <= managed_teams(actor)
 
 
+def _shared_team(actor: Actor, user: User) -> UUID | None:
+    """Return a team of `user` that `actor` manages."""
+    return user.memberships.filter(team_id__in=managed_teams(actor)).values_list("team_id", flat=True).first()
+
+
+@transaction.atomic
 def _changed(actor: Actor, user: User, act: str, **changes: Any) -> None:
     """Save what an administrator changes of a person, with its event at a team of theirs."""
-    if not manages(actor, user):
+    user.refresh_from_db(from_queryset=User.objects.locked())
+    team_id = _shared_team(actor, user)
+    if team_id is None or not (act == "deactivate" or manages(actor, user)):
         raise NotPermittedError(
             f"{actor.name} may not change {user}: that person works for a team you do not administer."
         )
     for name, value in changes.items():
         setattr(user, name, value)
     user.save(update_fields=list(changes))
-    team_id = user.memberships.values_list("team_id", flat=True).first()
     record(f"user.{act}", user, team_id=team_id)
 
 
@@ -141,7 +149,12 @@ class UserAdmin(GovernedAdmin):
         return self._may(request, "change", None) and (obj is None or manages(person(request), obj))
 
     def acts_for(self, request: HttpRequest, row: User) -> list[Act]:
-        return [act for act in self.acts if act.offered(row)] if manages(person(request), row) else []
+        """Any administrator of a person may shut them out; what lets somebody in needs all of their teams."""
+        actor = person(request)
+        everything, anything = manages(actor, row), _shared_team(actor, row) is not None
+        return [
+            act for act in self.acts if act.offered(row) and (everything or (anything and act.verb == "deactivate"))
+        ]
 
     def write(self, request: HttpRequest, data: dict[str, Any]) -> User:
         team, role = data.pop("team"), data.pop("role")
@@ -200,6 +213,11 @@ class MembershipForm(DeskForm):
         user = User.objects.filter(username=data.get("username", ""), is_active=True).first()
         if user is None and "username" in data:
             self.add_error("username", "Nobody active has this name: add the person first.")
+        elif user is not None and user.memberships.exists() and _shared_team(self.actor, user) is None:
+            self.add_error(
+                "username",
+                "This person works for other teams only: an administrator of one of those must give the role.",
+            )
         return data | {"user": user}
 
 

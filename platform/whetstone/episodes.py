@@ -1,166 +1,189 @@
-"""Report episodes in the background: bounded, batched, retried; the agent's turn never waits for it nor fails by it."""
+"""Record what an agent lives through, step by step, without ever getting in its way."""
 
-import json
-import logging
-import random
-import threading
+import asyncio
 import time
-from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Literal, Self
 
-import httpx
+from whetstone.harness import Harness
 
-__all__ = ["EpisodeQueue", "Report"]
+__all__ = ["Episode", "StepKind", "Timed", "current_episode"]
 
-log = logging.getLogger("whetstone")
+type StepKind = Literal["model_call", "tool_call", "retrieval", "handoff", "check"]
 
-_BATCH = 100
-_BATCH_BYTES = 1_000_000
-_LINGER_S = 0.2
-_FIRST_PAUSE_S = 0.2
-_LONGEST_PAUSE_S = 15.0
+_current: ContextVar["Episode | None"] = ContextVar("whetstone_episode", default=None)
+_MAX_ERROR = 20_000
+_MAX_REASON = 300
+_SUMS = frozenset({"input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cost_usd", "latency_ms"})
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What became of the recorded episodes: counts since the start, and the last reason for a loss.
+def current_episode() -> "Episode | None":
+    """Return the episode this thread or task is inside of; None outside of every `with ws.episode(…)`."""
+    return _current.get()
 
-    `overflowed` did not fit the queue, `rejected` were refused (by the platform, or not JSON), `pending` are not
-    answered yet and, after `close`, never will be.
+
+@dataclass(slots=True)
+class Timed:
+    """A step under way; what is set here until it ends is what it did."""
+
+    output: Any = None
+    error: str = ""
+
+
+class Episode:
+    """One agent run being recorded. Made by `Client.episode`; sent when its `with` block ends, however it ends.
+
+    No method raises, whatever it is given. `id` may be given to whoever reports outcomes later; `accepted` says, after
+    the block, whether the episode was taken in (see `Client.record` for what that means).
     """
 
-    recorded: int = 0
-    accepted: int = 0
-    rejected: int = 0
-    overflowed: int = 0
-    pending: int = 0
-    last_reason: str = ""
+    def __init__(
+        self, record: Callable[[Mapping[str, Any]], bool], harness: Harness | None, *, is_durable: bool, **facts: Any
+    ) -> None:
+        self._record = record
+        self._is_durable = is_durable
+        self._facts = {name: value for name, value in facts.items() if value}
+        self._steps: list[dict[str, Any]] = []
+        self._sources: list[Any] = []
+        self._usage: dict[str, Any] = {}
+        self._attributes: dict[str, Any] = dict(facts.get("attributes") or {})
+        self._outcomes: list[dict[str, Any]] = []
+        self._token: Token[Episode | None] | None = None
+        self.attempt = 1
+        self.accepted: bool | None = None
+        self.id: str = str(facts.get("id") or uuid.uuid4())
+        if harness is not None:
+            self._facts |= harness.reference()
+            self._facts.setdefault("conversation", harness.conversation or None)
+            self._facts.setdefault("subject", harness.user)
+            age_s = None if harness.age_s is None else round(harness.age_s, 1)
+            self._attributes |= {"harness_source": harness.source, "harness_age_s": age_s}
+        self._facts["input"] = _as_input(facts.get("input"))
+        self._facts["started_at"] = _now()
+
+    def step(
+        self,
+        kind: StepKind,
+        name: str = "",
+        *,
+        input: Any = None,  # noqa: A002 - the episode's own word
+        output: Any = None,
+        error: str | BaseException = "",
+        latency_ms: float | None = None,
+        attempt: int | None = None,
+    ) -> None:
+        """Add one act: a model or tool call, a retrieval, a hand-off, a check. A step with an error has failed."""
+        with suppress(Exception):
+            text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else str(error or "")
+            self._steps.append(
+                {
+                    "kind": kind, "name": str(name)[:200], "attempt": max(1, attempt or self.attempt),
+                    "input": input, "output": output, "status": "error" if text else "ok", "error": text[:_MAX_ERROR],
+                    "latency_ms": None if latency_ms is None else round(max(0.0, latency_ms), 3),
+                }
+            )  # fmt: skip
+
+    @contextmanager
+    def during(self, kind: StepKind, name: str = "", *, input: Any = None) -> Iterator[Timed]:  # noqa: A002 - as above
+        """Time a step around a block; set `output` on what it yields. An exception is the step's error, and passes on."""
+        timed, started = Timed(), time.perf_counter()
+        try:
+            yield timed
+        except BaseException as error:
+            timed.error = timed.error or f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            latency_ms = 1000 * (time.perf_counter() - started)
+            self.step(kind, name, input=input, output=timed.output, error=timed.error, latency_ms=latency_ms)
+
+    def output(self, value: Any) -> None:
+        """Set what the agent answered: a text, or an object."""
+        self._facts["output"] = {"text": value} if isinstance(value, str) else value
+
+    def source(self, *sources: Any) -> None:
+        """Add what the answer rests on."""
+        self._sources.extend(sources)
+
+    def usage(self, **numbers: Any) -> None:
+        """Add to what the run used; tokens, `cost_usd` and `latency_ms` sum up, other names are set."""
+        with suppress(Exception):
+            for name, number in numbers.items():
+                if number is not None:
+                    self._usage[name] = self._usage.get(name, 0) + number if name in _SUMS else number
 
     @property
-    def lost(self) -> int:
-        """Return how many episodes the platform does not have."""
-        return self.rejected + self.overflowed + self.pending
+    def cost_usd(self) -> float:
+        """What the run cost so far, as far as `usage` was told."""
+        return float(self._usage.get("cost_usd", 0.0))
 
+    @property
+    def num_steps(self) -> int:
+        """How many steps were recorded so far."""
+        return len(self._steps)
 
-class EpisodeQueue:
-    """A bounded queue with one thread that posts batches to `POST /api/v1/episodes`.
+    def attribute(self, name: str, value: Any) -> None:
+        """Set a free fact."""
+        self._attributes[str(name)] = value
 
-    An outage is waited out with growing, jittered pauses; the platform is idempotent on (agent, id), so a batch whose
-    answer was lost is simply sent again. When the queue is full the newest episode is refused.
-    """
+    def outcome(self, name: str, *, value: float = 1.0, reason: str = "") -> None:
+        """Say how it ended, as the agent sees it (`resolved failed abandoned escalated blocked`, or your own word)."""
+        self._outcomes.append({"name": name, "value": value, "reason": str(reason)[:_MAX_REASON]})
 
-    def __init__(self, http: httpx.Client, *, max_queued: int = 10_000) -> None:
-        self._http = http
-        self._max_queued = max_queued
-        self._changed = threading.Condition()
-        self._waiting: deque[str] = deque()
-        self._report = Report()
-        self._closing = False
-        self._hurried = False
-        self._thread: threading.Thread | None = None
+    def blocked(self, reason: str) -> None:
+        """Say that the agent could not go on, and why."""
+        self.outcome("blocked", reason=reason)
 
-    def record(self, episode: Mapping[str, Any]) -> bool:
-        """Queue one episode (the item of `POST /api/v1/episodes`); return whether it was taken. Never raises."""
-        try:
-            item = json.dumps(episode, ensure_ascii=False, allow_nan=False)
-        except (TypeError, ValueError, RecursionError) as error:
-            with self._changed:
-                self._count(recorded=1, rejected=1, reason=f"not JSON: {error}")
-            return False
-        with self._changed:
-            if self._closing or self._report.pending >= self._max_queued:
-                self._count(recorded=1, overflowed=1, reason="client closed" if self._closing else "queue full")
-                return False
-            self._waiting.append(item)
-            self._count(recorded=1, pending=1)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="whetstone-episodes", daemon=True)
-                self._thread.start()
-            self._changed.notify_all()
-        return True
+    def __enter__(self) -> Self:
+        self._token = _current.set(self)
+        return self
 
-    def send(self, episodes: Iterable[Mapping[str, Any]]) -> int:
-        """Queue several episodes; return how many were taken."""
-        return sum(self.record(episode) for episode in episodes)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave(error)
+        self._send()
 
-    def flush(self, timeout_s: float) -> Report:
-        """Wait until nothing is pending or the time is up; return the counts so far."""
-        with self._changed:
-            self._hurried = True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._report.pending, timeout=timeout_s)
-            self._hurried = False
-            return self._report
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
 
-    def close(self, timeout_s: float) -> Report:
-        """Flush, then stop the thread and refuse further episodes."""
-        self.flush(timeout_s)
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-            report = self._report
-        if self._thread:
-            self._thread.join(timeout=1.0)
-        if report.lost:
-            log.warning("episodes.lost count=%d reason=%s", report.lost, report.last_reason)
-        return report
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave(error)
+        if self._is_durable:
+            # The disk may be slow; the event loop is not the one to wait for it.
+            await asyncio.to_thread(self._send)
+        else:
+            self._send()
 
-    def _count(self, *, reason: str = "", **added: int) -> None:
-        """Add to the counts; the caller holds the lock."""
-        changed = {name: getattr(self._report, name) + number for name, number in added.items()}
-        self._report = replace(self._report, **changed, last_reason=reason or self._report.last_reason)
+    def _leave(self, error: BaseException | None) -> None:
+        with suppress(Exception):
+            if self._token is not None:
+                _current.reset(self._token)
+            if error is not None:
+                self._attributes["error"] = f"{type(error).__name__}: {error}"[:_MAX_ERROR]
 
-    def _run(self) -> None:
-        while batch := self._next_batch():
-            pause_s = _FIRST_PAUSE_S
-            while not self._post(batch):
-                with self._changed:
-                    if self._closing:
-                        return
-                    self._changed.wait(random.uniform(0.5, 1.0) * pause_s)  # noqa: S311 - jitter, no secret
-                pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
-
-    def _next_batch(self) -> list[str]:
-        """Return the next episodes, lingering briefly for company; empty when closed and drained."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closing)
-            until = time.monotonic() + _LINGER_S
-            while len(self._waiting) < _BATCH and not (self._hurried or self._closing):
-                if not self._changed.wait(max(0.0, until - time.monotonic())) or time.monotonic() >= until:
-                    break
-            batch: list[str] = []
-            size = 0
-            while self._waiting and len(batch) < _BATCH and (not batch or size + len(self._waiting[0]) < _BATCH_BYTES):
-                size += len(self._waiting[0])
-                batch.append(self._waiting.popleft())
-            return batch
-
-    def _post(self, batch: list[str]) -> bool:
-        """Send one batch and count its fate; return False when it must be sent again."""
-        try:
-            answer = self._http.post(
-                "episodes",
-                content=f"[{','.join(batch)}]".encode(errors="replace"),
-                headers={"Content-Type": "application/json"},
+    def _send(self) -> None:
+        with suppress(Exception):
+            self.accepted = self._record(
+                self._facts
+                | {"id": self.id, "ended_at": _now(), "steps": self._steps, "sources": self._sources}
+                | {"usage": self._usage, "attributes": self._attributes, "outcomes": self._outcomes}
             )
-            facts = answer.json() if answer.is_success else {}
-            refused = [str(item["reason"]) for item in facts.get("rejected") or []]
-        except (httpx.HTTPError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            with self._changed:
-                self._count(reason=f"{type(error).__name__}: {error}")
-            return False
-        status = answer.status_code
-        # 401 and 403 are waited out too: a key revoked by mistake should not cost the episodes.
-        again = status >= httpx.codes.INTERNAL_SERVER_ERROR or status in {401, 403, 408, 425, 429}
-        with self._changed:
-            if again:
-                self._count(reason=f"HTTP {status}")
-            elif answer.is_success:
-                sent, refusals = len(batch), len(refused)
-                self._count(pending=-sent, rejected=refusals, accepted=sent - refusals, reason="".join(refused[:1]))
-            else:
-                self._count(pending=-len(batch), rejected=len(batch), reason=f"HTTP {status}: {answer.text[:200]}")
-            self._changed.notify_all()
-        return not again
+
+
+def _as_input(value: Any) -> Any:
+    """Return what the user said in the words of the episode: a text is one message, a list is the messages."""
+    if isinstance(value, str):
+        return {"messages": [{"role": "user", "content": value}]}
+    return {"messages": value} if isinstance(value, list | tuple) else value
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from demo.agent.engine import Library, Turn, play
 from demo.agent.tools import LiveTools, RecordedTools
-from whetstone import Client, Resolved
+from whetstone import Client, Harness
 
 __all__ = ["Agent", "AgentServer", "BadTurnError"]
 
@@ -58,14 +58,14 @@ class Agent:
         conversation = str(request.get("conversation") or uuid4())
         with self.lock:
             pin = self.pins.get(conversation)
-        resolved = self.client.harness(self.slug).get(user=user, conversation=conversation, pin=pin)
-        self._keep_pin(conversation, resolved.pin)
+        harness = self.client.harness(user=user, conversation=conversation, pin=pin)
+        self._keep_pin(conversation, harness.pin)
         started_at = datetime.now(UTC)
-        turn = play(resolved.document, messages, self.live, self.library)
+        turn = play(harness.document, messages, self.live, self.library)
         num_asked = sum(message.get("role") == "user" for message in messages)
         episode_id = f"{conversation}.{num_asked}"
-        self.client.episodes.record(
-            self._episode(turn, resolved)
+        self.client.record(
+            self._episode(turn, harness)
             | {"id": episode_id, "conversation": conversation, "subject": user, "input": {"messages": messages}}
             | {"started_at": started_at.isoformat(), "ended_at": datetime.now(UTC).isoformat()}
         )
@@ -80,7 +80,7 @@ class Agent:
             while len(self.pins) > _KEPT_PINS:
                 self.pins.popitem(last=False)
 
-    def _episode(self, turn: Turn, resolved: Resolved) -> dict[str, Any]:
+    def _episode(self, turn: Turn, harness: Harness) -> dict[str, Any]:
         return {
             "agent": self.slug,
             "workflow": "turn",
@@ -89,8 +89,8 @@ class Agent:
             "sources": turn.output["sources"],
             "usage": turn.usage,
             "external_refs": {},
-            "attributes": {"harness_source": resolved.source, "harness_age_s": round(resolved.age_s, 1)},
-        } | resolved.reference()
+            "attributes": {"harness_source": harness.source, "harness_age_s": _rounded(harness.age_s)},
+        } | harness.reference()
 
 
 class AgentServer(ThreadingHTTPServer):
@@ -147,6 +147,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Stay silent: a line per turn would drown what matters, and queries carry users' words."""
+
+
+def _rounded(age_s: float | None) -> float | None:
+    return None if age_s is None else round(age_s, 1)
 
 
 def _parsed(body: bytes) -> dict[str, Any]:

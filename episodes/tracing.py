@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
+from typing import Any
 
 from django.db import connection, transaction
 
@@ -66,7 +67,7 @@ def _fragment(spans: list[Span], logs: list[Log], kinds: Collection[str]) -> byt
 
 def _without[Row: (Span, Log)](record: Row, kinds: Collection[str]) -> Row:
     """Cut findings from every text of a record but its ids, which come first."""
-    row = record.to_json()
+    row: list[Any] = record.to_json()
     if not may_need_cuts(row[3:], kinds):
         return record
     return type(record).from_json([*row[:3], *redacted(row[3:], kinds)])

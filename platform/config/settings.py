@@ -152,7 +152,9 @@ SCHEDULE: list[tuple[str, int]] = [
 ]
 
 # Where a lower floor must call a higher one
-AUDIT_VERIFICATIONS: list[str] = []  # functions that yield `audit.chain.Finding`; `verify_audit` runs them too
+AUDIT_VERIFICATIONS = [
+    "episodes.commitments.verify_committed"
+]  # functions that yield `audit.chain.Finding`; `verify_audit` runs them too
 HARNESS_RESOLVER = "releases.serving.resolve"
 
 # Serving: a thread hears of changes at once and looks every second; 0 reads anew at every call, for tests

@@ -185,7 +185,7 @@ class _Reader:
 
     def _overrides(self) -> list[tuple[str, Any]]:
         """Return every number of the policy in force that is not the shipped default's, its gate and plan resolved."""
-        policy = self.agent.policy.document
+        policy = self.agent.policy.document if self.agent.policy else {}
         shipped = default_policy()
         found = [
             (f"/{section}/{name}" if name else f"/{section}", value)

@@ -8,7 +8,7 @@ from django.db.models import ProtectedError
 from django.utils import timezone
 
 from episodes.capture import conversation_for
-from episodes.content import CONTENT, as_json, content_of
+from episodes.content import CONTENT, as_json
 from episodes.door import Refused, read_item
 from episodes.models import Conversation, Episode, EpisodeAmendment
 from harness.models import Agent
@@ -34,7 +34,7 @@ def amend(agent: Agent, item: dict[str, Any], *, reason: str) -> bool:
     if conversation_id is None:
         return False
     EpisodeAmendment.objects.create(
-        episode=episode, previous_content=as_json(content_of(episode)), previous_digest=episode.body_digest,
+        episode=episode, previous_content=as_json(episode.content()), previous_digest=episode.body_digest,
         previous_committed_at=episode.committed_at, reason=reason,
     )  # fmt: skip
     left = episode.conversation

@@ -11,7 +11,7 @@ from accounts.acting import MACHINE
 from audit.chain import Finding, merkle_root
 from audit.models import Event
 from audit.record import record
-from episodes.content import has_its_digest
+from episodes.content import names_content
 from episodes.models import Episode, EpisodeAmendment
 
 __all__ = ["commit_waiting", "root_of", "verify_committed"]
@@ -65,7 +65,7 @@ def verify_committed() -> Iterator[Finding]:
         rows = Episode.objects.filter(pk__range=ends, committed_at=committed_at).select_related("conversation")
         for row in rows.order_by("id").defer("conversation__embedding").iterator(chunk_size=500):
             leaves.append((row.pk, row.body_digest))
-            if not has_its_digest(row):
+            if not names_content(row.body_digest, row.content()):
                 yield Finding(seq, f"episode {row.pk} ({row.external_id}) is not what its digest names")
         replaced = EpisodeAmendment.objects.filter(previous_committed_at=committed_at)
         leaves += replaced.values_list("episode_id", "previous_digest")

@@ -2,14 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.canonical import Json, JsonObject, canonical_bytes, sha256_hex
 
-if TYPE_CHECKING:
-    from episodes.models import Episode
-
-__all__ = ["CONTENT", "as_json", "content_of", "digest_of_content", "has_its_digest"]
+__all__ = ["CONTENT", "as_json", "digest_of_content", "names_content"]
 
 CONTENT = (
     "external_id", "conversation", "input", "output", "steps", "workflow", "sources", "usage", "external_refs",
@@ -28,16 +25,9 @@ def as_json(content: Mapping[str, Any]) -> JsonObject:
     return {name: _plain(content[name]) for name in CONTENT}
 
 
-def content_of(episode: "Episode") -> dict[str, Any]:
-    """Return a stored episode's content; its conversation must be loaded."""
-    own = {name: getattr(episode, name) for name in CONTENT if name != "conversation"}
-    return own | {"conversation": episode.conversation.external_id}
-
-
-def has_its_digest(episode: "Episode") -> bool:
-    """Tell whether a stored episode is what its digest names. A start that nobody reported is not part of it."""
-    content = content_of(episode)
-    return any(digest_of_content(content | missing)[0] == episode.body_digest for missing in ({}, {"started_at": None}))
+def names_content(digest: str, content: Mapping[str, Any]) -> bool:
+    """Tell whether stored content is what the digest names. A start that nobody reported is not part of it."""
+    return any(digest_of_content({**content, **missing})[0] == digest for missing in ({}, {"started_at": None}))
 
 
 def _plain(value: Any) -> Json:

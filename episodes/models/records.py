@@ -1,11 +1,14 @@
 """Conversations and episodes with their steps: the facts agents report."""
 
+from typing import Any
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from pgvector.django import HnswIndex, VectorField
 
 from accounts.ids import uuid7
+from episodes.content import CONTENT
 from episodes.detectors.readings import StepReading
 from episodes.querysets import ConversationQuerySet, EpisodeQuerySet
 from harness.models import Agent
@@ -124,6 +127,11 @@ class Episode(models.Model):
 
     def __str__(self) -> str:
         return self.external_id
+
+    def content(self) -> dict[str, Any]:
+        """Return what the digest names; the conversation must be loaded."""
+        own = {name: getattr(self, name) for name in CONTENT if name != "conversation"}
+        return own | {"conversation": self.conversation.external_id}
 
     def step_readings(self) -> list[StepReading]:
         """Return the steps in order, counted from 1."""

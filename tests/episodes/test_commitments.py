@@ -6,7 +6,7 @@ from django.db import DatabaseError, connection, transaction
 from audit.chain import seal_events
 from audit.models import Event
 from episodes.commitments import verify_committed
-from episodes.content import content_of, has_its_digest
+from episodes.content import names_content
 from episodes.jobs import commit_captured
 from episodes.models import Episode, EpisodeAmendment
 from harness.models import Agent
@@ -40,7 +40,7 @@ def tampered(statement: str, *values: object) -> None:
 def test_digest__any_stored_episode__can_be_computed_from_its_row(agent: Agent) -> None:
     captured(agent, told("whole"), {"id": "bare"}, item("no-times"))
 
-    assert all(has_its_digest(row) for row in Episode.objects.select_related("conversation"))
+    assert all(names_content(row.body_digest, row.content()) for row in Episode.objects.select_related("conversation"))
 
 
 def test_verify__untouched__finds_nothing(agent: Agent) -> None:
@@ -110,7 +110,7 @@ def test_episode__amended_with_its_earlier_content_written_down__is_let_through_
     [row] = committed(agent, 1)
     row = Episode.objects.select_related("conversation").get()
     EpisodeAmendment.objects.create(
-        episode=row, previous_content=_plain(content_of(row)), previous_digest=row.body_digest,
+        episode=row, previous_content=_plain(row.content()), previous_digest=row.body_digest,
         previous_committed_at=row.committed_at, reason="a late span",
     )  # fmt: skip
 

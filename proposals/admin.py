@@ -157,6 +157,11 @@ class StrategyAdmin(GovernedAdmin):
     list_display = ("name", "layer", "is_enabled", "drafted", "passed", "released", "verified")
     fields = ("name", "slug", "layer", "description", "is_enabled")
     reading_template = "proposals/strategy.html"
+    acts = (
+        Act("enable", "Enable", Permission.MANAGE_AGENT, Strategy.enable, offered=lambda row: not row.is_enabled),
+        Act("disable", "Disable", Permission.MANAGE_AGENT, Strategy.disable, danger=True,
+            offered=lambda row: row.is_enabled),
+    )  # fmt: skip
 
     RELEASED = ("released", "verified", "not_fixed", "confounded", "rolled_back")
 
@@ -170,6 +175,10 @@ class StrategyAdmin(GovernedAdmin):
             num_verified=Count("proposals", filter=mine & Q(proposals__status="verified")),
         )  # fmt: skip
         return rows
+
+    def acts_for(self, request: HttpRequest, row: Strategy) -> list[Act]:
+        """A strategy is the platform's, so that no single team's roles govern it."""
+        return [act for act in self.acts if act.offered(row) and row.is_switched_by(person(request))]
 
     def reading(self, request: HttpRequest, row: Strategy) -> dict[str, Any]:
         return {

@@ -1,5 +1,6 @@
 """Proposals over REST: the same verbs as in the admin."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.shortcuts import get_object_or_404
@@ -14,7 +15,7 @@ from accounts.access import require
 from accounts.acting import acting
 from accounts.roles import Permission
 from episodes.models import Episode, Pattern
-from harness.api.verbs import GovernedViewSet, StatefulViewSet, with_verbs
+from harness.api.verbs import GovernedViewSet, StatefulViewSet, VerbRequest, with_verbs
 from harness.authentication import actor_of
 from harness.models import Agent
 from proposals.api.serializers import (
@@ -96,6 +97,26 @@ class StrategyViewSet(GovernedViewSet):
 
     model = Strategy
     serializer_class = StrategyDetail
+    lookup_field = "slug"
+
+    @extend_schema(request=VerbRequest, responses=StrategyDetail)
+    @action(detail=True, methods=["post"])
+    def enable(self, request: Request, slug: str | None = None) -> Response:
+        """Let it draft again."""
+        return self._switched(request, Strategy.enable)
+
+    @extend_schema(request=VerbRequest, responses=StrategyDetail)
+    @action(detail=True, methods=["post"])
+    def disable(self, request: Request, slug: str | None = None) -> Response:
+        """Stop it from drafting."""
+        return self._switched(request, Strategy.disable)
+
+    def _switched(self, request: Request, switch: Callable[..., None]) -> Response:
+        body = VerbRequest(data=request.data)
+        body.is_valid(raise_exception=True)
+        row = self.get_object()
+        switch(row, by=actor_of(request), reason=body.validated_data["reason"])
+        return Response(StrategyDetail(row).data)
 
 
 class PatternDraftView(APIView):

@@ -288,8 +288,10 @@ class Proposal(Stateful):
                 self._move("approve", by=by, reason=reason)
 
     def num_approvals(self) -> int:
-        """Return how many distinct people approved exactly this candidate and this run."""
-        mine = self.reviews.filter(decision="approve", digest=self.candidate_digest, run_ref=self.run_ref)
+        """Return how many distinct people approved exactly this candidate, claim and run."""
+        mine = self.reviews.filter(
+            decision="approve", digest=self.candidate_digest, claim_digest=self.claim_digest(), run_ref=self.run_ref
+        )
         return int(mine.values("reviewer_id").distinct().count())
 
     def rebase(self, *, by: Actor, reason: str) -> None:

@@ -70,6 +70,9 @@ class Review(models.Model):
     decision = models.CharField(max_length=8, choices=Decision.choices)
     comment = models.TextField(blank=True)
     digest = models.CharField(max_length=64)
+    claim_digest = models.CharField(
+        max_length=64, blank=True, help_text="Candidate, claim, reasons and evidence as seen."
+    )
     run_ref = models.UUIDField(null=True)
     is_simulated = models.BooleanField(default=False)
     created_at = models.DateTimeField(db_default=Now())
@@ -81,7 +84,7 @@ class Review(models.Model):
         ordering = ("-id",)
         constraints = (
             models.UniqueConstraint(
-                fields=("proposal", "reviewer", "digest", "run_ref"),
+                fields=("proposal", "reviewer", "digest", "claim_digest", "run_ref"),
                 condition=models.Q(decision="approve"),
                 name="approval_once",
             ),
@@ -99,6 +102,7 @@ class Review(models.Model):
                 reviewer_id=by.user_id,
                 digest=proposal.candidate_digest,
                 run_ref=proposal.run_ref,
+                claim_digest=proposal.claim_digest(),
                 decision=cls.Decision.APPROVE,
                 defaults={"comment": comment, "is_simulated": by.is_simulated},
             )

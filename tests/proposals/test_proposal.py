@@ -126,6 +126,15 @@ def test_approve__two_people_needed__waits_for_the_second(proposal, cast):
     assert proposal.status == "approved"
 
 
+def test_approve__claim_no_longer_the_one_approved__does_not_count(proposal, cast):
+    judged(proposal, cast, approvals=2)
+    proposal.approve(by=cast.approver.as_actor(), reason="fine")
+
+    proposal.target_intents = ["everything"]
+
+    assert proposal.num_approvals() == 0
+
+
 def test_approve__machine_and_support__are_refused(proposal, cast):
     judged(proposal, cast)
 

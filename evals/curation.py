@@ -1,5 +1,7 @@
 """Curation trials: which cases a version passes 5 of 5, so that losing one of them means something."""
 
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Q
@@ -9,7 +11,7 @@ from evals.runners import InfrastructureError, Runner
 from evals.scoring import score
 from harness.models import HarnessVersion
 
-__all__ = ["TRIALS", "curate", "curated", "uncurated"]
+__all__ = ["TRIALS", "curate", "curated", "play_trial", "uncurated"]
 
 TRIALS = 5
 
@@ -51,13 +53,19 @@ def curate(case: Case, version: HarnessVersion, runner: Runner) -> list[Curation
         if trial in known:
             continue
         try:
-            played = runner.play(version.document, case.messages, user_state=case.user_state, seed=1_000 + trial)
+            row = play_trial(case, version.document, runner, digest=version.digest, trial=trial, seed=1_000 + trial)
         except InfrastructureError:
             break
-        passed = not played.crashed and score(case.expectations, played.output, played.steps).passed
-        rows.append(
-            CurationTrial(case=case, digest=version.digest, trial=trial, passed=passed, latency_ms=played.latency_ms)
-        )
-        if not passed:
+        rows.append(row)
+        if not row.passed:
             break
     return rows
+
+
+def play_trial(
+    case: Case, document: Mapping[str, Any], runner: Runner, *, digest: str, trial: int, seed: int
+) -> CurationTrial:
+    """Play one trial of a case outside of any run and return its row, unsaved."""
+    played = runner.play(document, case.messages, user_state=case.user_state, seed=seed)
+    passed = not played.crashed and score(case.expectations, played.output, played.steps).passed
+    return CurationTrial(case=case, digest=digest, trial=trial, passed=passed, latency_ms=played.latency_ms)

@@ -3,13 +3,14 @@
 import itertools
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from accounts.exceptions import DomainError
 from evals.benchmarks import bound_benchmark
+from evals.curation import play_trial
 from evals.models import Benchmark, Case, CurationTrial
-from evals.runners import InfrastructureError, Played, Runner
-from evals.scoring import score
+from evals.runners import InfrastructureError, Runner
 from harness.canonical import digest_of
 
 __all__ = ["measure", "measured"]
@@ -53,16 +54,7 @@ def measured(benchmark: Benchmark, digest: str) -> dict[str, bool]:
 
 
 def _trial(case: Case, document: Mapping[str, Any], digest: str, runner: Runner) -> CurationTrial:
-    played = _played(case, document, runner)
-    passed = not played.crashed and score(case.expectations, played.output, played.steps).passed
-    return CurationTrial(case=case, digest=digest, trial=0, passed=passed, latency_ms=played.latency_ms)
-
-
-def _played(case: Case, document: Mapping[str, Any], runner: Runner) -> Played:
-    for attempt in range(ATTEMPTS):
-        try:
-            return runner.play(document, case.messages, user_state=case.user_state, seed=0)
-        except InfrastructureError:
-            if attempt == ATTEMPTS - 1:
-                raise
-    raise AssertionError("unreachable: the last attempt returns or raises")
+    for _ in range(ATTEMPTS - 1):
+        with suppress(InfrastructureError):
+            return play_trial(case, document, runner, digest=digest, trial=0, seed=0)
+    return play_trial(case, document, runner, digest=digest, trial=0, seed=0)

@@ -2,6 +2,7 @@
 
 import math
 import uuid
+from dataclasses import replace
 from typing import Any
 
 from django.db import transaction
@@ -32,8 +33,11 @@ def active_benchmark(agent: Agent) -> Benchmark:
 
 
 def gate_policy_of(agent: Agent) -> GatePolicy:
-    """Return the numbers the agent's policy gives the gate."""
-    return GatePolicy.from_mapping(agent.current_policy().gate)
+    """Return the numbers the agent's policy gives the gate; who looks at large gains is said once, in its effect limits."""
+    policy = agent.current_policy()
+    limits = policy.effect_limits
+    gate = GatePolicy.from_mapping(policy.gate)
+    return replace(gate, effect_person=limits.person_at, effect_two_people=limits.two_people_at)
 
 
 def targets_of(proposal: Proposal) -> frozenset[str]:

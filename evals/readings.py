@@ -97,11 +97,14 @@ class TrialReading:
 
 @dataclass(frozen=True, slots=True)
 class TrafficShare:
-    """An intent's share of live traffic; `emerging` intents have no cases yet and owe none."""
+    """An intent's share of all live traffic; `emerging` intents have no cases yet and owe none.
+
+    `unassigned` is the traffic that belongs to no intent, under the intent of cases that have none: the empty one.
+    """
 
     intent: str
     share: float
-    state: Literal["live", "emerging"] = "live"
+    state: Literal["live", "emerging", "unassigned"] = "live"
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,23 +107,21 @@ def _trial(result: Result) -> TrialReading:
 
 
 def traffic_of(agent: Agent, rows: Iterable[RunCase]) -> list[TrafficShare]:
-    """Return each intent's share of conversations; equal shares over the run's intents while there is no traffic."""
-    counts = (
-        Conversation.objects.filter(agent=agent, intent__isnull=False)
-        .values("intent__slug", "intent__state")
-        .annotate(number=Count("id"))
+    """Return each intent's share of all conversations; equal shares over the run's intents while there is no traffic.
+
+    Conversations of no intent, or of a retired one, are one share of their own: traffic that nobody named is owed too.
+    """
+    counts = list(
+        Conversation.objects.filter(agent=agent).values("intent__slug", "intent__state").annotate(number=Count("id"))
     )
     total = sum(row["number"] for row in counts)
     if not total:
         intents = sorted({row.intent_slug for row in rows if row.intent_slug})
         return [TrafficShare(intent, 1 / len(intents)) for intent in intents]
-    return [
-        TrafficShare(
-            row["intent__slug"], row["number"] / total, "emerging" if row["intent__state"] == "emerging" else "live"
-        )
-        for row in counts
-        if row["intent__state"] != "retired"
-    ]
+    named = [row for row in counts if row["intent__state"] in ("live", "emerging")]
+    shares = [TrafficShare(row["intent__slug"], row["number"] / total, row["intent__state"]) for row in named]
+    nameless = total - sum(row["number"] for row in named)
+    return [*shares, TrafficShare("", nameless / total, "unassigned")] if nameless else shares
 
 
 def shared_passages(patch: Any, rows: Iterable[RunCase], *, words: int) -> list[str]:

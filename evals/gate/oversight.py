@@ -56,15 +56,18 @@ def judge_gate(readings: RunReadings, policy: GatePolicy) -> GateReading:
 
 
 def effect_gate(readings: RunReadings, pairs: Sequence[Pair], policy: GatePolicy) -> GateReading:
-    """State the traffic-weighted overall gain, measured and predicted; a large one asks for more eyes, never blocks."""
-    intents = sorted({pair.case.intent for pair in pairs if pair.case.is_target})
+    """State the traffic-weighted overall gain, measured and predicted; a large one asks for more eyes, never blocks.
+
+    It is measured over every intent played: a change may gain most where nobody said it would.
+    """
     shares = {one.intent: one.share for one in readings.traffic}
+    targets = {pair.case.intent for pair in pairs if pair.case.is_target}
     measured = {}
-    for intent in intents:
-        means = cluster_means(pair for pair in pairs if pair.case.is_target and pair.case.intent == intent)
+    for intent in sorted({pair.case.intent for pair in pairs}):
+        means = cluster_means(pair for pair in pairs if pair.case.intent == intent)
         measured[intent] = sum(means.values()) / len(means)
     gain = sum(shares.get(intent, 0.0) * effect for intent, effect in measured.items())
-    predicted = sum(shares.get(intent, 0.0) for intent in intents) * (readings.predicted_effect or 0.0)
+    predicted = sum(shares.get(intent, 0.0) for intent in targets) * (readings.predicted_effect or 0.0)
     largest = max(gain, predicted)
     people = 2 if largest >= policy.effect_two_people else 1 if largest >= policy.effect_person else 0
     numbers = {"overall_gain": gain, "predicted_overall_gain": predicted, "by_intent": measured, "people": people}

@@ -68,13 +68,13 @@ def coverage_gate(readings: RunReadings, pairs: Sequence[Pair], policy: GatePoli
     """Hold until nearly all traffic belongs to intents of which this run played enough cases, of any kind.
 
     The target's own intents and the emerging ones leave the denominator: the first are judged by the target test, the
-    second have no cases yet.
+    second have no cases yet. Traffic of no intent is owed like an intent's, and covered by cases that have none.
     """
     played: dict[str, set[str]] = defaultdict(set)
     for pair in pairs:
         played[pair.case.intent].add(pair.case.case_id)
     targets = {case.intent for case in readings.cases if case.is_target}
-    owed = {one.intent: one.share for one in readings.traffic if one.state == "live" and one.intent not in targets}
+    owed = {one.intent: one.share for one in readings.traffic if one.state != "emerging" and one.intent not in targets}
     total = sum(owed.values())
     short = {
         intent: policy.coverage_min_cases - len(played[intent])
@@ -91,5 +91,6 @@ def coverage_gate(readings: RunReadings, pairs: Sequence[Pair], policy: GatePoli
     if covered >= policy.coverage - 1e-9:
         return GateReading("coverage", "pass", numbers, f"pass: {covered:.1%} of traffic is covered.")
     most = next(iter(short))
-    words = f"hold: {covered:.1%} of traffic is covered, {policy.coverage:.0%} needed; {most!r} needs {short[most]} more cases."
+    named = repr(most) if most else f"the {owed[most]:.1%} of traffic that belongs to no intent"
+    words = f"hold: {covered:.1%} of traffic is covered, {policy.coverage:.0%} needed; {named} needs {short[most]} more cases."
     return GateReading("coverage", "hold", numbers, words)

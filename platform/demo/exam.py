@@ -2,14 +2,16 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.utils.text import slugify
 
 from demo.scenario import Answer, Scenario, Utterance
 
-__all__ = ["cases_of", "intent_of", "order_in", "slug_of"]
+__all__ = ["cases_of", "intent_of", "order_in", "slug_of", "unrecognized"]
+
+MAX_UNRECOGNIZED = 10
 
 
 def intent_of(scenario: Scenario, intent: str) -> dict[str, Any]:
@@ -43,6 +45,18 @@ def slug_of(intent: str) -> str:
 def cases_of(scenario: Scenario, pool: str, *, split: str, recorded: bool) -> list[dict[str, Any]]:
     """Return the pool's utterances as benchmark cases; each names the same order every time."""
     return [_case(scenario, utterance, split, recorded=recorded) for utterance in scenario.pool(pool)]
+
+
+def unrecognized(
+    cases: Sequence[Mapping[str, Any]], is_recognized: Callable[[str], bool], *, number: int = MAX_UNRECOGNIZED
+) -> list[dict[str, Any]]:
+    """Return cases without an intent, for the traffic of which the platform knows none: copies of such cases, spread out.
+
+    A share of what customers say is taken by no intent, whatever they want; the exam asks such things as well.
+    """
+    found = [case for case in cases if not is_recognized(case["messages"][0]["content"])]
+    chosen = found[:: max(1, len(found) // number)][:number]
+    return [{**case, "name": f"{case['name']}-unrecognized", "kind": "edge", "intent": ""} for case in chosen]
 
 
 def _case(scenario: Scenario, utterance: Utterance, split: str, *, recorded: bool) -> dict[str, Any]:

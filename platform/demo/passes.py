@@ -7,17 +7,19 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from demo.exam import cases_of, intent_of, slug_of
+from demo.exam import cases_of, intent_of, slug_of, unrecognized
 from demo.scenario import PersonProposal
 from demo.staff import RefusedError
 from demo.support import CorrectionWork, correct_failures
 from demo.traffic import Traffic
 from demo.world import World, demo_limits
+from episodes.intents import Anchors
 from evals.measuring import measure
 from evals.models import Benchmark
 from evals.runners import HttpRunner
 from harness.canonical import digest_of
 from harness.models import Agent
+from inference.encoder import encode
 
 __all__ = ["Ablation", "Demonstration", "PassRecord"]
 
@@ -85,10 +87,14 @@ class Demonstration:
             "/benchmarks", {"agent": self.slug, "name": name, "description": f"pool {pools[0][0]}"}
         )
         for pool, split in pools:
-            examiner.post(
-                f"/benchmarks/{benchmark['id']}/cases", cases_of(self.scenario, pool, split=split, recorded=recorded)
-            )
+            cases = cases_of(self.scenario, pool, split=split, recorded=recorded)
+            nameless = unrecognized(cases, self._recognizer()) if split == "verify" else []
+            examiner.post(f"/benchmarks/{benchmark['id']}/cases", [*cases, *nameless])
         examiner.post(f"/benchmarks/{benchmark['id']}/activate", {"reason": "written for the demonstration"})
+
+    def _recognizer(self) -> Callable[[str], bool]:
+        anchors = Anchors.of(Agent.objects.get(slug=self.slug).pk)
+        return lambda text: anchors.nearest(encode([text])[0]) is not None
 
     # the loop
 

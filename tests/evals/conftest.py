@@ -88,8 +88,9 @@ def episode(taught, cast):
 
     now = timezone.now()
     conversation = Conversation.objects.create(
-        agent=taught, external_id="c1", subject="u1", split="dev", started_at=now, last_at=now
-    )
+        agent=taught, external_id="c1", subject="u1", split="dev", started_at=now, last_at=now,
+        intent=Intent.objects.get(agent=taught, slug="unknown"),
+    )  # fmt: skip
     return Episode.objects.create(
         agent=taught, conversation=conversation, external_id="e1", started_at=now, body_digest="0" * 64,
         input={"messages": [{"role": "user", "content": "the unknown thing"}]}, output={"text": "I cannot help."},

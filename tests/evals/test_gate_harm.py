@@ -178,6 +178,18 @@ def test_coverage__target_and_emerging_intents__leave_the_denominator() -> None:
     assert reading.verdict == "pass"
 
 
+def test_coverage__traffic_of_no_intent__is_owed_and_covered_by_cases_without_one() -> None:
+    traffic = (*(TrafficShare(f"intent-{i:02d}", 0.045) for i in range(20)), TrafficShare("", 0.10, "unassigned"))
+    nameless = [CaseReading(f"nameless-{i}", f"n{i}", "", "edge") for i in range(5)]
+
+    short = gate(build(cases(extra=nameless[:4]), good_change, traffic=traffic), "coverage")
+    whole = gate(build(cases(extra=nameless), good_change, traffic=traffic), "coverage")
+
+    assert (short.verdict, whole.verdict) == ("hold", "pass")
+    assert short.numbers["covered"] == pytest.approx(0.9)
+    assert "the 10.0% of traffic that belongs to no intent needs 1 more cases" in short.sentence
+
+
 def test_coverage__no_traffic__holds() -> None:
     assert gate(build(cases(), good_change, traffic=()), "coverage").verdict == "hold"
 

@@ -66,6 +66,18 @@ def test_approvals__large_overall_gain__asks_for_more_eyes(share: float, people:
     assert (verdict.approvals.people, verdict.approvals.standing_allowed) == (people, standing)
 
 
+def test_effect__gain_outside_of_the_target__asks_for_people_too() -> None:
+    def better_everywhere(case: CaseReading, arm: str, trial: int) -> bool:
+        return arm == "candidate"
+
+    traffic = (TrafficShare("refund", 0.03), *(TrafficShare(f"intent-{i:02d}", 0.97 / 20) for i in range(20)))
+
+    reading = judge(build(cases(), better_everywhere, traffic=traffic), POLICY).gate("effect")
+
+    assert reading.numbers["overall_gain"] == pytest.approx(1.0)
+    assert reading.numbers["people"] == 2
+
+
 def test_approvals__many_attempts_per_promotion__ask_for_one_more_and_leave_alpha() -> None:
     verdict = judge(build(cases(holdout=24), good_change, attempts=33, promotions=3), POLICY)
 

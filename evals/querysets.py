@@ -2,13 +2,26 @@
 
 from typing import Self
 
+from django.db.models import Count, Q
+
 from harness.querysets import OfAgentQuerySet, PlainOfAgentQuerySet
 
-__all__ = ["BenchmarkQuerySet", "CaseQuerySet", "DecisionsOnRunQuerySet", "FactsOfRunQuerySet", "RunQuerySet"]
+__all__ = ["PLACES", "BenchmarkQuerySet", "CaseQuerySet", "DecisionsOnRunQuerySet", "FactsOfRunQuerySet", "RunQuerySet"]
+
+
+PLACES = [(split, status) for split in ("dev", "verify", "holdout") for status in ("draft", "active", "retired")]
 
 
 class BenchmarkQuerySet(OfAgentQuerySet):
     """Benchmarks in use."""
+
+    def with_counts(self) -> Self:
+        """Annotate each with `num_<split>_<status>` of its cases."""
+        counts = {
+            f"num_{split}_{status}": Count("cases", filter=Q(cases__split=split, cases__status=status))
+            for split, status in PLACES
+        }
+        return self.annotate(**counts)
 
     def active(self) -> Self:
         return self.filter(is_active=True)
@@ -33,6 +46,10 @@ class RunQuerySet(OfAgentQuerySet):
 
     def judged(self) -> Self:
         return self.filter(status="judged")
+
+    def with_num_done(self) -> Self:
+        """Annotate each with the number of its results."""
+        return self.annotate(num_done=Count("results"))
 
 
 class DecisionsOnRunQuerySet(OfAgentQuerySet):

@@ -2,10 +2,10 @@
 
 from typing import Any, ClassVar
 
-from django.db.models import Count
 from rest_framework import serializers
 
 from evals.models import Benchmark, Case, Result, Run
+from evals.querysets import PLACES
 from evals.secrecy import ExamReader
 
 __all__ = [
@@ -39,8 +39,8 @@ class BenchmarkDetail(serializers.ModelSerializer[Benchmark]):
         )
 
     def get_cases(self, benchmark: Benchmark) -> dict[str, int]:
-        rows = benchmark.cases.values("split", "status").annotate(number=Count("id"))
-        return {f"{row['split']} {row['status']}": row["number"] for row in rows}
+        counts = {f"{split} {status}": getattr(benchmark, f"num_{split}_{status}") for split, status in PLACES}
+        return {place: number for place, number in counts.items() if number}
 
 
 class CaseCreate(serializers.Serializer[Any]):
@@ -137,7 +137,7 @@ class RunCreate(serializers.Serializer[Any]):
 
 class RunRow(serializers.ModelSerializer[Run]):
     agent = serializers.CharField(source="agent.slug")
-    num_done = serializers.SerializerMethodField()
+    num_done = serializers.IntegerField(read_only=True)
 
     class Meta:
         model = Run
@@ -145,9 +145,6 @@ class RunRow(serializers.ModelSerializer[Run]):
             "id", "agent", "proposal", "baseline", "candidate", "status", "verdict", "trials", "num_planned", "num_done",
             "created_at", "started_at", "finished_at", "error",
         )  # fmt: skip
-
-    def get_num_done(self, run: Run) -> int:
-        return run.results.count()
 
 
 class RunDetail(RunRow):

@@ -1,6 +1,6 @@
 """Benchmarks, cases and runs over REST: the same verbs as in the admin."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import extend_schema
@@ -27,6 +27,7 @@ from evals.api.serializers import (
 from evals.benchmarks import activate_drafts, add_cases, create_benchmark
 from evals.leaks import num_releases, release_leak
 from evals.models import Benchmark, Case, Run
+from evals.querysets import BenchmarkQuerySet, RunQuerySet
 from evals.rotation import rotate_holdout
 from evals.secrecy import ExamReader
 from evals.starting import validate_now
@@ -44,6 +45,9 @@ class BenchmarkViewSet(mixins.CreateModelMixin, GovernedViewSet):
     model = Benchmark
     serializer_class = BenchmarkDetail
 
+    def get_queryset(self) -> Any:
+        return cast("BenchmarkQuerySet", super().get_queryset()).select_related("agent").with_counts()
+
     @extend_schema(request=BenchmarkCreate, responses={201: BenchmarkDetail})
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         body = BenchmarkCreate(data=request.data)
@@ -53,7 +57,7 @@ class BenchmarkViewSet(mixins.CreateModelMixin, GovernedViewSet):
         made = create_benchmark(
             agent, name=body.validated_data["name"], description=body.validated_data["description"], by=actor
         )
-        return Response(BenchmarkDetail(made).data, status=status.HTTP_201_CREATED)
+        return Response(BenchmarkDetail(self.get_queryset().get(pk=made.pk)).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(request=CaseCreate(many=True), responses={201: Added})
     @action(detail=True, methods=["post"], url_path="cases")
@@ -113,7 +117,7 @@ class RunViewSet(mixins.CreateModelMixin, _ExamViewSet):
         return {"list": RunRow, "create": RunCreate}.get(self.action, RunDetail)
 
     def get_queryset(self) -> Any:
-        rows = super().get_queryset().select_related("agent")
+        rows = cast("RunQuerySet", super().get_queryset()).select_related("agent").with_num_done()
         wanted = {
             name: self.request.query_params[name]
             for name in ("status", "proposal")

@@ -60,7 +60,11 @@ class ExamAdmin(GovernedAdmin):
         raise NotImplementedError(f"{type(self).__name__} must say whose exam its rows are of")
 
     def is_shown(self, request: HttpRequest, row: Any) -> bool:
-        return self.is_read(ExamReader(person(request)), row)
+        reader: ExamReader | None = getattr(request, "whetstone_exam_reader", None)
+        if reader is None:
+            reader = ExamReader(person(request))
+            request.whetstone_exam_reader = reader  # type: ignore[attr-defined]  # lives as long as the request
+        return self.is_read(reader, row)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[Any]:
         names = super().get_fields(request, obj)

@@ -1,7 +1,7 @@
 """Episodes and what is said of them over REST: views parse, authorize, call, render."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
@@ -11,7 +11,6 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, status
 from rest_framework.decorators import action
-from rest_framework.parsers import JSONParser
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -65,15 +64,9 @@ class AmbiguousIdError(DomainError):
 
 
 class _Filtered(GovernedViewSet):
-    """Lists that can be narrowed by query parameters: `FILTERS` maps a parameter to a lookup."""
+    """Rows for whoever may read what agents lived through."""
 
     permission_classes = [MayRead]
-    FILTERS: ClassVar[Mapping[str, str]] = {}
-
-    def get_queryset(self) -> QuerySet[Any]:
-        rows = super().get_queryset()
-        given = self.request.query_params if getattr(self, "request", None) is not None else {}
-        return rows.filter(**{lookup: given[name] for name, lookup in self.FILTERS.items() if given.get(name)})
 
 
 def _parameters(filters: Mapping[str, str]) -> list[OpenApiParameter]:
@@ -108,7 +101,7 @@ class EpisodeViewSet(_Filtered):
     def get_parsers(self) -> list[Any]:
         if getattr(self, "action_map", {}).get("post") == "create":
             return [EpisodesParser(), EpisodeLinesParser(), EpisodeJsonLinesParser()]
-        return [JSONParser()]
+        return super().get_parsers()
 
     def get_serializer_class(self) -> type[serializers.BaseSerializer[Any]]:
         return EpisodeRow if self.action == "list" else EpisodeDetail

@@ -33,8 +33,6 @@ class Environment(BaseSettings):
     inference_timeout_s: float = 60.0
     inference_daily_budget_usd: float = 10.0
 
-    email_url: str = ""
-
     @property
     def is_production(self) -> bool:
         return self.whetstone_env == "production"

@@ -8,6 +8,7 @@ from django.utils.csp import CSP
 
 from config.embedded import database_settings, redis_url
 from config.environment import ROOT, STATE, Environment, development_secret
+from config.logs import cut_addresses, cut_values
 
 django_stubs_ext.monkeypatch()
 
@@ -77,6 +78,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "config.requests.AccessLogMiddleware",
+    "config.requests.NoNulMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -177,10 +179,9 @@ REST_FRAMEWORK: dict[str, Any] = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["harness.api.parsers.StrictJsonParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_PAGINATION_CLASS": "harness.pagination.NewestFirst",
-    "DEFAULT_THROTTLE_RATES": {"login": "20/min"},
     "EXCEPTION_HANDLER": "harness.problems.as_problem",
     "PAGE_SIZE": 50,
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
@@ -251,10 +252,11 @@ LOGGING: dict[str, Any] = {
             "()": structlog.stdlib.ProcessorFormatter,
             "processors": [
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                cut_addresses,
+                cut_values,
                 # Plain tracebacks: rich ones print local variables, and those hold what users said.
-                structlog.processors.JSONRenderer()
-                if IS_PRODUCTION
-                else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer() if IS_PRODUCTION else structlog.dev.ConsoleRenderer(colors=False),
             ],
             "foreign_pre_chain": [
                 structlog.stdlib.add_log_level,

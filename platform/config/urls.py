@@ -2,11 +2,15 @@
 
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from console.health import healthz, metrics, readyz
 
-__all__ = ["urlpatterns"]
+__all__ = ["handler400", "handler404", "handler500", "urlpatterns"]
+
+handler400 = "config.requests.bad_request"
+handler404 = "config.requests.not_found"
+handler500 = "config.requests.server_error"
 
 urlpatterns = [
     path("admin/", include("console.urls")),
@@ -19,7 +23,7 @@ urlpatterns = [
     path("api/v1/", include("lessons.api.urls")),
     path("api/v1/", include("harness.api.urls")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
     path("metrics", metrics, name="metrics"),

@@ -28,7 +28,7 @@ __all__ = ["Release", "ReleaseApproval"]
 class Extension(BaseModel):
     """For how long an inconclusive release may go on; empty takes the plan's maximum duration once more."""
 
-    seconds: float | None = Field(default=None, gt=0)
+    seconds: float | None = Field(default=None, gt=0, le=366 * 86_400, allow_inf_nan=False)
 
 
 class Release(Stateful):

@@ -106,9 +106,9 @@ def test_agents__act__is_for_those_whose_role_says_so(api, cast, person, act, al
 def test_agents__odd_addresses__are_not_found(api, agent, cast):
     client = api(cast.engineer)
 
-    assert client.get("/api/v1/agents/%00").status_code == 404
     assert client.get("/api/v1/versions/nonsense").status_code == 404
-    assert client.get("/api/v1/versions", {"agent": "a\0b"}).json()["code"] == "invalid"
+    assert client.get("/api/v1/agents/%00").json()["code"] == "nul"
+    assert client.get("/api/v1/versions", {"agent": "a\0b"}).json()["code"] == "nul"
 
 
 def test_agents__versions__are_listed_newest_first(api, agent, cast):

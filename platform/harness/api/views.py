@@ -130,10 +130,10 @@ class DocumentSchemaView(APIView):
 class _OfAgentViewSet(GovernedViewSet):
     """Rows of agents, newest first, of one agent with `?agent=`."""
 
+    FILTERS = {"agent": "agent__slug"}
+
     def get_queryset(self) -> Any:
-        rows = super().get_queryset().select_related("agent")
-        slug = self.request.query_params.get("agent")
-        return rows.filter(agent__slug=slug) if slug else rows
+        return super().get_queryset().select_related("agent")
 
 
 class VersionViewSet(_OfAgentViewSet):

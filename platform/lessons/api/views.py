@@ -63,12 +63,10 @@ class LessonViewSet(GovernedViewSet):
     model = Lesson
     serializer_class = LessonDetail
 
+    FILTERS = {"state": "state", "layer": "layer"}
+
     def get_queryset(self) -> Any:
-        rows = super().get_queryset().select_related("agent")
-        wanted = {
-            name: self.request.query_params[name] for name in ("state", "layer") if name in self.request.query_params
-        }
-        return rows.filter(**wanted)
+        return super().get_queryset().select_related("agent")
 
     @extend_schema(request=ReasonRequest, responses=LessonDetail)
     @action(detail=True, methods=["post"])

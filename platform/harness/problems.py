@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import DataError, IntegrityError, InterfaceError, OperationalError
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -39,20 +39,12 @@ def _translated(error: Exception) -> Response | None:
             if error.retry_after_s is not None:
                 response["Retry-After"] = str(error.retry_after_s)
             return response
-        case OperationalError() | InterfaceError():
-            logger.error("database.unavailable", exc_info=error)
-            response = problem(503, "unavailable", "The database does not answer. Nothing was changed; send it again.")
-            response["Retry-After"] = "1"
-            return response
+        case DatabaseError() | InterfaceError():
+            return _of_database(error)
         case exceptions.ValidationError():
             return problem(422, "invalid", "The request does not have the shape this call needs.", errors=error.detail)
         case ValidationError():
             return problem(422, "invalid", " ".join(error.messages))
-        case IntegrityError():
-            logger.error("database.refused", exc_info=error)
-            return problem(409, "conflict", "The database holds something that this contradicts. Read it again first.")
-        case DataError():
-            return problem(422, "invalid", "A value is longer or larger than its place in the database.")
         case Http404():
             return problem(
                 status.HTTP_404_NOT_FOUND, "not_found", "There is no such object, or it is not yours to see."
@@ -68,5 +60,21 @@ def _translated(error: Exception) -> Response | None:
             if header:
                 response["WWW-Authenticate"] = header
             return response
+        case _:
+            return None
+
+
+def _of_database(error: Exception) -> Response | None:
+    match error:
+        case OperationalError() | InterfaceError():
+            logger.error("database.unavailable", exc_info=error)
+            response = problem(503, "unavailable", "The database does not answer. Nothing was changed; send it again.")
+            response["Retry-After"] = "1"
+            return response
+        case IntegrityError():
+            logger.error("database.refused", exc_info=error)
+            return problem(409, "conflict", "The database holds something that this contradicts. Read it again first.")
+        case DataError():
+            return problem(422, "invalid", "A value is longer or larger than its place in the database.")
         case _:
             return None

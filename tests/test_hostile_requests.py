@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -78,6 +79,14 @@ class Attacker:
             json.loads(answer.content)
             assert answer["Content-Type"].startswith("application/problem+json"), (method, path)
         return int(answer.status_code)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Thousands of refusals, each with its request: nobody reads those lines, and keeping them costs most of the time."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture
@@ -244,6 +253,16 @@ def test_cookies__with_nul__are_refused(db: None, path: str) -> None:
     answer = Client(raise_request_exception=False).get(path, HTTP_COOKIE=f"sessionid={COOKIE}")
 
     assert answer.status_code == 400
+
+
+def test_user_state__of_a_name_longer_than_its_column__is_invalid(attackers: Any, agent: Agent) -> None:
+    where, body = (
+        f"/api/v1/agents/{agent.slug}/users/{'a' * 300}/state",
+        json.dumps({"overlay": {"memory": {"user": {}}}}),
+    )
+
+    assert {attackers[1].send(method, where, body) for method in ("put", "patch")} == {422}
+    assert attackers[1].crashed == []
 
 
 def test_body__larger_than_allowed__is_a_problem(attackers: Any, settings: Any) -> None:

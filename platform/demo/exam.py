@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.utils.text import slugify
@@ -48,13 +48,13 @@ def cases_of(scenario: Scenario, pool: str, *, split: str, recorded: bool) -> li
 
 
 def unrecognized(
-    cases: Sequence[Mapping[str, Any]], is_recognized: Callable[[str], bool], *, number: int = MAX_UNRECOGNIZED
+    cases: Sequence[Mapping[str, Any]], recognized: Sequence[bool], *, number: int = MAX_UNRECOGNIZED
 ) -> list[dict[str, Any]]:
     """Return cases without an intent, for the traffic of which the platform knows none: copies of such cases, spread out.
 
     A share of what customers say is taken by no intent, whatever they want; the exam asks such things as well.
     """
-    found = [case for case in cases if not is_recognized(case["messages"][0]["content"])]
+    found = [case for case, is_recognized in zip(cases, recognized, strict=True) if not is_recognized]
     chosen = found[:: max(1, len(found) // number)][:number]
     return [{**case, "name": f"{case['name']}-unrecognized", "kind": "edge", "intent": ""} for case in chosen]
 

@@ -1,7 +1,7 @@
 """The loop, turned: customers come, support corrects, strategies draft, the gate judges, people release."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -88,13 +88,15 @@ class Demonstration:
         )
         for pool, split in pools:
             cases = cases_of(self.scenario, pool, split=split, recorded=recorded)
-            nameless = unrecognized(cases, self._recognizer()) if split == "verify" else []
+            nameless = unrecognized(cases, self._recognized(cases)) if split == "verify" else []
             examiner.post(f"/benchmarks/{benchmark['id']}/cases", [*cases, *nameless])
         examiner.post(f"/benchmarks/{benchmark['id']}/activate", {"reason": "written for the demonstration"})
 
-    def _recognizer(self) -> Callable[[str], bool]:
+    def _recognized(self, cases: Sequence[Mapping[str, Any]]) -> list[bool]:
+        """Tell of each case whether the platform's own anchors take what it asks for one of the intents."""
         anchors = Anchors.of(Agent.objects.get(slug=self.slug).pk)
-        return lambda text: anchors.nearest(encode([text])[0]) is not None
+        vectors = encode([case["messages"][0]["content"] for case in cases])
+        return [anchors.nearest(vector) is not None for vector in vectors]
 
     # the loop
 

@@ -27,7 +27,7 @@ class Person:
     def __init__(self, base_url: str, username: str, password: str) -> None:
         self.username = username
         self._password = password
-        self._http = httpx.Client(base_url=base_url, timeout=60.0, trust_env=False)
+        self._http = httpx.Client(base_url=base_url, timeout=180.0, trust_env=False)
 
     def __enter__(self) -> Self:
         return self.login()

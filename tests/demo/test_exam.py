@@ -35,7 +35,10 @@ def test_unrecognized__shop__gives_the_exam_cases_for_the_traffic_of_no_intent(a
         customer.wordings[0].render(customer.order_id) for customer in islice(population(scenario, 400, 1), 400)
     ]
 
-    nameless = unrecognized(verify, lambda text: anchors.nearest(encode([text])[0]) is not None)
+    nameless = unrecognized(
+        verify,
+        [anchors.nearest(vector) is not None for vector in encode([case["messages"][0]["content"] for case in verify])],
+    )
 
     # More than the 5 % that the gate lets go uncovered: so the exam must have cases for it.
     assert 0.05 < share_unassigned(openings, anchors) < 0.25

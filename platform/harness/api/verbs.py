@@ -86,10 +86,19 @@ def _endpoint(model: type[Stateful], edge: Edge) -> Callable[..., Response]:
     endpoint.__doc__ = (
         f"{edge.label} this {model._meta.verbose_name}: {', '.join(sorted(edge.sources))} → {edge.target}."
     )
-    documented = extend_schema(
-        request=VerbRequest, operation_id=f"{model._meta.model_name}_{edge.verb}", summary=endpoint.__doc__
-    )(endpoint)
-    return cast("Callable[..., Response]", action(detail=True, methods=["post"], url_path=edge.verb)(documented))
+    # The schema goes around the action, which would forget it the other way round.
+    routed = action(detail=True, methods=["post"], url_path=edge.verb)(endpoint)
+    return cast("Callable[..., Response]", extend_schema(request={"application/json": _body_of(edge)})(routed))
+
+
+def _body_of(edge: Edge) -> dict[str, Any]:
+    """Return the JSON Schema of what the verb takes: the reason, and its own arguments."""
+    own = edge.form.model_json_schema() if edge.form else {}
+    reason = {"type": "string", "maxLength": 4_000, "description": "Goes into the record."}
+    required = [*own.get("required", ()), *(["reason"] if edge.needs_reason else ())]
+    arguments = {name: _as_openapi(field) for name, field in own.get("properties", {}).items()}
+    schema = {"type": "object", "properties": {"reason": reason, **arguments}}
+    return schema | ({"required": required} if required else {})
 
 
 def arguments_of(edge: Edge, data: Any) -> dict[str, Any]:
@@ -104,3 +113,11 @@ def arguments_of(edge: Edge, data: Any) -> dict[str, Any]:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise InvalidArgumentsError(f"Cannot {edge.label.lower()}: {problems}.") from error
     return form.model_dump()
+
+
+def _as_openapi(field: dict[str, Any]) -> dict[str, Any]:
+    """Return what OpenAPI 3.0 shares with the JSON Schema that pydantic writes."""
+    kind = next((option for option in field.get("anyOf", ()) if option.get("type") != "null"), field)
+    return {
+        name: value for name, value in (field | kind).items() if name in {"type", "enum", "maxLength", "description"}
+    }

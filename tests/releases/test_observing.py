@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from accounts.acting import MACHINE, acting
@@ -80,11 +81,19 @@ def test_observe__source_the_objective_does_not_believe__is_not_known(release, l
 # read by the draw
 
 
+def rewrite(episodes, **values):
+    """Change stored episodes with the triggers off: the shortest way to a past that was otherwise."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        episodes.update(**values)
+        cursor.execute("SET session_replication_role = origin")
+
+
 def fall_back(release, users):
     """Let those users' conversations run the baseline without a release, and fail: the canary broke under them."""
     talks = Conversation.objects.filter(subject__in=users)
     episodes = Episode._base_manager.filter(conversation__in=talks)
-    episodes.update(harness_digest=release.baseline.digest, release_ref=None, weight=None, arm="")
+    rewrite(episodes, harness_digest=release.baseline.digest, release_ref=None, weight=None, arm="")
 
 
 def test_observe__canary_given_up_for_the_baseline__counts_for_the_canary(release, live):
@@ -115,7 +124,7 @@ def test_observe__episode_before_the_draw__is_no_report(release, live):
     live(release, range(5), fails=sometimes)
     Conversation.objects.filter(subject="user-3").update(subject="somebody")
     talk = Conversation.objects.get(subject="somebody")
-    Episode._base_manager.filter(conversation=talk).update(started_at=talk.started_at - timedelta(seconds=30))
+    rewrite(Episode._base_manager.filter(conversation=talk), started_at=talk.started_at - timedelta(seconds=30))
     Conversation.objects.filter(subject="somebody").update(subject="user-3")
 
     reports = {one.user: one.reports for one in seen_of(release).exposures}

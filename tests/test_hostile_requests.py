@@ -33,6 +33,7 @@ OPERATIONS = sorted(
     for method in item
     if method in {"get", "post", "put", "patch", "delete"}
 )
+RESOURCES = sorted({path.split("/")[3] for path, _ in OPERATIONS})
 OF_AGENTS = {"agents", "episodes", "harnesses"}  # where an agent's own key comes further than the door
 OF_KEYS = {
     "/api/v1/episodes", "/api/v1/episodes/{id}/outcomes", "/api/v1/episodes/{id}/flags", "/api/v1/agents/{slug}/lessons",
@@ -158,11 +159,16 @@ def hostile_bodies(body: Any) -> Iterator[str]:
             yield wrap.replace("%s", f"{json.dumps(others)[:-1]}{comma}{json.dumps(name)}: {value}}}")
 
 
-def test_endpoints__hostile_addresses_and_queries__never_crash(attackers: Any, agent: Agent) -> None:
-    for path, method in OPERATIONS:
+def operations(resource: str) -> list[tuple[str, str]]:
+    return [(path, method) for path, method in OPERATIONS if path.split("/")[3] == resource]
+
+
+@pytest.mark.parametrize("resource", RESOURCES)
+def test_endpoints__hostile_addresses_and_queries__never_crash(resource: str, attackers: Any, agent: Agent) -> None:
+    for path, method in operations(resource):
         holes = {p["name"] for p in SCHEMA["paths"][path][method].get("parameters", ()) if p["in"] == "path"}
         asked = [p["name"] for p in SCHEMA["paths"][path][method].get("parameters", ()) if p["in"] == "query"]
-        for attacker in attackers if path.split("/")[3] in OF_AGENTS else attackers[:1]:
+        for attacker in attackers if resource in OF_AGENTS else attackers[:1]:
             for hole in holes:
                 for value in IN_PATHS:
                     attacker.send(method, address(path, agent, **{hole: value}), b"{}" if method != "get" else None)
@@ -173,9 +179,10 @@ def test_endpoints__hostile_addresses_and_queries__never_crash(attackers: Any, a
     assert attackers[0].crashed + attackers[1].crashed == []
 
 
-def test_endpoints__hostile_bodies__never_crash(attackers: Any, agent: Agent) -> None:
+@pytest.mark.parametrize("resource", RESOURCES)
+def test_endpoints__hostile_bodies__never_crash(resource: str, attackers: Any, agent: Agent) -> None:
     person, key = attackers
-    for path, method in OPERATIONS:
+    for path, method in operations(resource):
         content = SCHEMA["paths"][path][method].get("requestBody", {}).get("content", {})
         if "application/json" not in content:
             continue

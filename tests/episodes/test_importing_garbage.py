@@ -1,5 +1,6 @@
 """Whatever stands in a file, a reader answers with entries, notes and bad lines, and every line is accounted for."""
 
+import copy
 import json
 import random
 from typing import Any
@@ -57,7 +58,7 @@ MORE: dict[str, list[dict[str, Any]]] = {
 JUNK = st.sampled_from(
     [None, True, 0, -1, 1e308, 10**400, float("inf"), "", "x", "\ud800", "a\x00b", [], {}, [None], {"a": None}, [[]], [{}],
      "{'a': {1, 2}}", "nan", "9999999999999", "2025-99-01", {"role": None}, "user", "tool"]
-)  # fmt: skip
+).map(copy.deepcopy)  # fmt: skip  # a drawn list may be damaged in its turn
 VALUES = st.recursive(
     JUNK | st.integers() | st.text(max_size=10),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=4),

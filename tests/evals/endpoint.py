@@ -8,12 +8,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"  # thousands of trials share a few connections
+    disable_nagle_algorithm = True  # headers and body are written apart
+
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append(body)
         if self.server.outages > 0:
             self.server.outages -= 1
             self.send_response(503)
+            self.send_header("Content-Length", "0")
             self.end_headers()
             return
         text = body["messages"][-1]["content"].lower()

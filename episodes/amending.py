@@ -10,6 +10,7 @@ from django.utils import timezone
 from episodes.capture import conversation_for
 from episodes.content import CONTENT, as_json
 from episodes.door import Refused, read_item
+from episodes.finding import index_words
 from episodes.models import Conversation, Episode, EpisodeAmendment
 from harness.models import Agent
 
@@ -21,7 +22,7 @@ def amend(agent: Agent, item: dict[str, Any], *, reason: str) -> bool:
     """Give a captured episode the content of `item`, which has its id; return whether anything changed.
 
     The earlier content and digest stay as an amendment, and the new digest enters the record with the next root. What
-    was understood of the episode stays as it is: analysis runs once. An item the door refuses changes nothing.
+    was understood of the episode stays as it is, for analysis runs once, but it is found by its new words. An item the door refuses changes nothing.
     """
     read = read_item(item, agent_slug=agent.slug, redacted_kinds=agent.current_policy().redaction.kinds)
     if isinstance(read, Refused):
@@ -45,6 +46,8 @@ def amend(agent: Agent, item: dict[str, Any], *, reason: str) -> bool:
     episode.conversation_id = conversation_id
     episode.body_digest, episode.committed_at = read.digest, None
     episode.save(update_fields=[*CONTENT, "body_digest", "committed_at"])
+    if episode.understood_at is not None:
+        index_words([episode])
     if left.pk != conversation_id:
         _forget_if_empty(left)
     return True

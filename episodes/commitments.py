@@ -1,5 +1,6 @@
 """Captured episodes enter the record as one Merkle root a minute, so that none can be changed or lost unseen."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from uuid import UUID
@@ -11,6 +12,7 @@ from accounts.acting import MACHINE
 from audit.chain import Finding, merkle_root
 from audit.models import Event
 from audit.record import record
+from episodes.completeness import enter_captured
 from episodes.content import names_content
 from episodes.models import Episode, EpisodeAmendment
 
@@ -32,22 +34,24 @@ def commit_waiting(limit: int = _EPISODES_PER_ROOT) -> int:
     same root can be computed again. Two callers take different episodes; an unfinished call leaves nothing.
     """
     waiting = Episode.objects.filter(committed_at__isnull=True).order_by("id")
-    rows = waiting.select_for_update(skip_locked=True, of=("self",), no_key=True).values_list("pk", "body_digest")[
-        :limit
-    ]
-    taken = list(rows)
+    rows = waiting.select_for_update(skip_locked=True, of=("self",), no_key=True)
+    taken = list(rows.values_list("pk", "body_digest", "agent_id")[:limit])
     if not taken:
         return 0
     now = timezone.now()
-    keys = [key for key, _ in taken]
+    keys = [key for key, _, _ in taken]
     record(
         "episodes.captured",
         f"episodes.episode:{keys[0]}..{keys[-1]}",
-        digest=root_of(digest for _, digest in taken),
+        digest=root_of(digest for _, digest, _ in taken),
         actor=MACHINE,
         facts={"count": len(keys), "first": str(keys[0]), "last": str(keys[-1]), "committed_at": now.isoformat()},
     )
     Episode.objects.filter(pk__in=keys).update(committed_at=now)
+    # An amended episode enters the record once more, but was captured once.
+    amended = EpisodeAmendment.objects.filter(episode__in=keys, previous_committed_at__isnull=False)
+    again = set(amended.values_list("episode_id", flat=True))
+    enter_captured(Counter(agent_id for key, _, agent_id in taken if key not in again))
     return len(keys)
 
 

@@ -6,21 +6,18 @@ from uuid import UUID
 from django.db.models import Exists, OuterRef
 
 from episodes.commitments import commit_waiting
+from episodes.completeness import count_captured, is_count_due, stuck
 from episodes.models import Conversation, Episode
 from episodes.reviewing import review
 from episodes.settling import settle_agent
-from episodes.understanding import understand_waiting
+from episodes.understanding import understand_carefully, understand_waiting
 from harness.models import Agent
 from jobs.tasks import enqueue, job
 
 __all__ = [
-    "commit_captured",
-    "enqueue_review",
-    "review_conversations",
-    "settle_conversations",
-    "understand",
-    "understand_captured",
-]
+    "commit_captured", "enqueue_review", "pass_stuck", "review_conversations", "settle_conversations", "take_account",
+    "understand", "understand_captured", "understand_one_by_one",
+]  # fmt: skip
 
 _REVIEWS_PER_TASK = 50
 
@@ -36,6 +33,13 @@ def understand_captured() -> None:
     waiting = Episode.objects.filter(agent_id=OuterRef("pk")).waiting()
     for agent_id in Agent.objects.filter(Exists(waiting)).values_list("pk", flat=True):
         enqueue(understand, str(agent_id), key=str(agent_id))
+
+
+@job(queue="embedding", timeout_s=600)
+def understand_one_by_one(agent_id: str) -> None:
+    """Get past the episode at which the worker died, then go on as usual. A repeat goes on behind it."""
+    understand_carefully(UUID(agent_id))
+    understand_waiting(UUID(agent_id))
 
 
 @job(queue="embedding", timeout_s=900)
@@ -62,3 +66,15 @@ def commit_captured() -> None:
     """Enter captured episodes into the record. A repeat finds none uncommitted."""
     while commit_waiting():
         pass
+
+
+def pass_stuck() -> None:
+    """Get agents going whose analysis failed as a whole, as a worker's death makes it. A repeat finds the task."""
+    for agent_id in stuck():
+        enqueue(understand_one_by_one, str(agent_id), key=str(agent_id))
+
+
+def take_account() -> None:
+    """Count what was captured and what became of it. A repeat counts again, or not yet if counting takes long."""
+    if is_count_due():
+        count_captured()

@@ -1,9 +1,12 @@
 """Named questions about many episodes and what was said of them."""
 
+import re
+from collections.abc import Collection
 from typing import Any, Self
+from uuid import UUID
 
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import Func, JSONField, Q
+from django.db.models.functions import Coalesce, Now
 from pgvector.django import CosineDistance
 
 from harness.querysets import OfAgentQuerySet, PlainOfAgentQuerySet
@@ -19,10 +22,30 @@ __all__ = [
     "OfPatternQuerySet",
     "OutcomeQuerySet",
     "PatternQuerySet",
+    "RefValues",
     "TraceQuerySet",
+    "as_uuid",
 ]
 
 _FAILURES = ("failed", "abandoned", "escalated", "blocked")
+_WHOLE_NUMBER = re.compile(r"-?\d{1,15}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class RefValues(Func):
+    """All texts and numbers inside a JSON value, whatever their names and depth, as one JSON list."""
+
+    function = "jsonb_path_query_array"
+    template = '%(function)s(%(expressions)s, \'strict $.** ? (@.type() == "string" || @.type() == "number")\')'
+    output_field = JSONField()
+
+
+def as_uuid(text: str) -> UUID | None:
+    """Return the id that a text spells, `None` where it spells none."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def _readable(conversation: str = "") -> Q:
@@ -57,10 +80,43 @@ class ConversationQuerySet(PlainOfAgentQuerySet):
 
 
 class EpisodeQuerySet(PlainOfAgentQuerySet):
-    """Episodes: waiting, readable, flagged."""
+    """Episodes: waiting, readable, flagged, found by what is known of them."""
 
     def waiting(self) -> Self:
-        return self.filter(understood_at__isnull=True)
+        """Return those whose analysis is still to come."""
+        return self.filter(understood_at__isnull=True, analysis_failed_at__isnull=True)
+
+    def not_analyzed(self) -> Self:
+        """Return those whose analysis failed; `analysis_error` says why."""
+        return self.filter(analysis_failed_at__isnull=False)
+
+    def with_ref(self, value: str, *, by_index: bool = True) -> Self:
+        """Return those that carry `value` somewhere in `external_refs`: by the index, or reading one row by one."""
+        holds = Q(ref_values__contains=[value])
+        if _WHOLE_NUMBER.fullmatch(value):
+            holds |= Q(ref_values__contains=[int(value)])
+        # The index holds no empty references, and serves only who asks for none.
+        refs = "external_refs" if by_index else Coalesce("external_refs", "external_refs")
+        return self.exclude(external_refs={}).alias(ref_values=RefValues(refs)).filter(holds)
+
+    def called(self, name: str, agent_ids: Collection[UUID]) -> list[Self]:
+        """Return the episodes of these agents that are called `name`: by the agent, by the platform.
+
+        One queryset for each kind of id: apart, each is one index lookup; joined by OR, they read the whole table.
+        """
+        key, own = as_uuid(name), self.filter(agent_id__in=agent_ids)
+        return [own.filter(external_id=name), *([own.filter(pk=key)] if key else [])]
+
+    def around(self, name: str, agent_ids: Collection[UUID]) -> list[Self]:
+        """Return the episodes of the conversation, of the user, under the version called `name`, as `called` does."""
+        key, own = as_uuid(name), self.filter(agent_id__in=agent_ids)
+        talks = self.filter(conversation__agent_id__in=agent_ids)
+        found = [talks.filter(conversation__external_id=name), talks.filter(conversation__subject=name)]
+        if key:
+            found.append(own.filter(conversation=key))
+        if _DIGEST.fullmatch(name):
+            found.append(own.filter(harness_digest=name))
+        return found
 
     def readable_by_proposer(self) -> Self:
         return self.filter(_readable("conversation__"))

@@ -1,15 +1,17 @@
-"""Reads captured episodes once: signals, the meaning of the opening, the final split, the intent."""
+"""Reads captured episodes once: signals, the meaning of the opening, the final split, the intent, the words."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 from django.utils import timezone
 
+from accounts.exceptions import DomainError
 from episodes.detectors import handoff, loop, rephrase, tool_error
 from episodes.detectors.readings import Found, StepReading
+from episodes.finding import index_words
 from episodes.intents import Anchors, count_assigned
 from episodes.locks import lock_understanding
 from episodes.models import Conversation, Episode, Signal
@@ -21,17 +23,58 @@ __all__ = ["NEAR_DUPLICATE_COSINE", "signal_of", "understand_waiting"]
 NEAR_DUPLICATE_COSINE = 0.97
 _BATCH = 100
 DETECTOR_VERSION = "rules-1"
+# What an odd episode makes of code that reads it. All else (database, memory, a stopped worker) is not its fault.
+_ODDITIES = (
+    ArithmeticError, AssertionError, AttributeError, DataError, DomainError, IntegrityError, LookupError, RecursionError,
+    TypeError, ValueError,
+)  # fmt: skip
+_STOPPED = "The worker died or was stopped while it analyzed this episode."
+_MAX_REASON = 500
 
 
 def understand_waiting(agent_id: UUID, *, batch: int = _BATCH) -> int:
-    """Understand every waiting episode of an agent; return how many.
+    """Analyze every waiting episode of an agent; return how many were.
 
-    Each batch is one transaction, so a killed worker leaves its batch waiting, and an episode is understood once.
+    Each batch is one transaction, so a killed worker leaves its batch waiting, and an episode is understood once. Where
+    an episode of the batch cannot be read, it alone fails, with its reason; the others are understood one by one.
     """
     total = 0
-    while understood := _understand_batch(agent_id, batch):
-        total += understood
-    return total
+    while True:
+        try:
+            done = _understand_batch(agent_id, batch)
+        except _ODDITIES:
+            done = understand_carefully(agent_id, batch=batch)
+        if not done:
+            return total
+        total += done
+
+
+def understand_carefully(agent_id: UUID, *, batch: int = _BATCH) -> int:
+    """Analyze the next waiting episodes of an agent one by one; return how many are no longer waiting.
+
+    Each counts as failed before it is looked at, so that one which takes the worker with it is not met again.
+    """
+    waiting = Episode.objects.filter(agent_id=agent_id).waiting().order_by("id")
+    keys = list(waiting.values_list("pk", flat=True)[:batch])
+    for key in keys:
+        one = Episode.objects.filter(pk=key)
+        if not one.waiting().update(analysis_failed_at=timezone.now(), analysis_error=_STOPPED):
+            continue  # another worker was quicker
+        try:
+            _understand_one(agent_id, key)
+        except _ODDITIES as oddity:
+            one.not_analyzed().update(analysis_error=f"{type(oddity).__name__}: {oddity}"[:_MAX_REASON])
+        except Exception:
+            one.not_analyzed().update(analysis_failed_at=None, analysis_error="")
+            raise
+    return len(keys)
+
+
+@transaction.atomic
+def _understand_one(agent_id: UUID, key: UUID) -> None:
+    lock_understanding(agent_id)
+    marked = Episode.objects.filter(pk=key).not_analyzed().select_for_update(of=("self",), no_key=True)
+    _understand(agent_id, list(marked))
 
 
 @dataclass
@@ -61,8 +104,12 @@ def _understand_batch(agent_id: UUID, batch: int) -> int:
     lock_understanding(agent_id)
     waiting = Episode.objects.filter(agent_id=agent_id).waiting().order_by("id")
     episodes = list(waiting.select_for_update(skip_locked=True, of=("self",), no_key=True)[:batch])
-    if not episodes:
-        return 0
+    if episodes:
+        _understand(agent_id, episodes)
+    return len(episodes)
+
+
+def _understand(agent_id: UUID, episodes: Sequence[Episode]) -> None:
     # The order of capture's locks, so that neither waits for the other crosswise.
     rows = Conversation.objects.filter(pk__in={episode.conversation_id for episode in episodes}).order_by("external_id")
     conversations = {row.pk: row for row in rows.select_for_update(of=("self",), no_key=True)}
@@ -70,8 +117,10 @@ def _understand_batch(agent_id: UUID, batch: int) -> int:
     vectors = _encoded(cases, conversations.values())
     _place(agent_id, cases, conversations, vectors)
     _detect(cases, vectors)
-    Episode.objects.filter(pk__in=[episode.pk for episode in episodes]).update(understood_at=timezone.now())
-    return len(episodes)
+    index_words(episodes)
+    Episode.objects.filter(pk__in=[episode.pk for episode in episodes]).update(
+        understood_at=timezone.now(), analysis_failed_at=None, analysis_error=""
+    )
 
 
 def _cases(episodes: Sequence[Episode]) -> list[_Case]:

@@ -12,14 +12,8 @@ from unfold.decorators import display
 
 from accounts.acting import Actor
 from accounts.roles import Permission
-from audit.desk import (
-    STATUS_COLORS,
-    Act,
-    GovernedAdmin,
-    StatefulAdmin,
-    VisibleRelatedFilter,
-    person,
-)
+from audit.desk import STATUS_COLORS, Act, GovernedAdmin, StatefulAdmin, VisibleRelatedFilter, person
+from audit.facts import FactAdmin
 from evals.benchmarks import activate_drafts, add_cases, create_benchmark
 from evals.forms import BenchmarkForm, CaseEdit, CaseForm, RunForm
 from evals.leaks import is_held_for_a_leak, release_leak
@@ -220,13 +214,12 @@ class RunCaseAdmin(ExamAdmin):
 
 
 @admin.register(Result)
-class ResultAdmin(ExamAdmin):
+class ResultAdmin(ExamAdmin, FactAdmin):
     SECRETS = ("rationale", "output", "steps")
 
     list_display = ("case", "arm", "trial", "passed", "score", "latency_ms", "crashed", "dropped", "played_at")
     list_filter = ("arm", "passed", "crashed", "dropped")
     list_select_related = ("run_case__case__benchmark__agent",)
-    ordering = ("-id",)
 
     def is_read(self, reader: ExamReader, row: Result) -> bool:
         return reader.reads(row.run_case.case.benchmark, row.run_case.split)

@@ -14,8 +14,11 @@ from accounts.acting import Actor
 from accounts.roles import Permission
 from audit.desk import STATUS_COLORS, Act, GovernedAdmin, StatefulAdmin, VisibleRelatedFilter, person
 from audit.drawing import curve, level
+from audit.facts import FactAdmin, choices
 from harness.lines import readable_diff
+from releases.bucketing import Arm
 from releases.forms import ReleaseForm, UserStateForm
+from releases.guard.tick import GuardStatus
 from releases.models import Exposure, GuardTick, Release, ReleaseApproval, UserState
 from releases.planning import draft_release
 
@@ -118,19 +121,17 @@ class ReleaseApprovalAdmin(GovernedAdmin):
 
 
 @admin.register(Exposure)
-class ExposureAdmin(GovernedAdmin):
+class ExposureAdmin(FactAdmin):
     list_display = ("subject", "release", "stage", "arm", "weight", "served_at")
-    list_filter = ("arm",)
+    list_filter = (choices("arm", "arm", [(arm.value, arm.value.capitalize()) for arm in Arm]),)
     list_select_related = ("release__version__agent",)
-    ordering = ("-id",)
 
 
 @admin.register(GuardTick)
-class GuardTickAdmin(GovernedAdmin):
+class GuardTickAdmin(FactAdmin):
     list_display = ("at", "status", "release", "stage", "weight", "sentence")
-    list_filter = ("status",)
+    list_filter = (choices("status", "status", [(one.value, one.value.capitalize()) for one in GuardStatus]),)
     list_select_related = ("release__version__agent",)
-    ordering = ("-id",)
 
 
 class Overlay(BaseModel):

@@ -12,6 +12,7 @@ from unfold.decorators import display
 from accounts.acting import Actor
 from accounts.roles import Permission
 from audit.desk import STATUS_COLORS, Act, GovernedAdmin, VisibleRelatedFilter, person
+from audit.facts import FactAdmin
 from audit.forms import DeskForm
 from episodes.intents import define, redefine
 from episodes.models import CorrectedEpisode, Correction, Critique, Flag, Intent
@@ -64,12 +65,15 @@ class CorrectedEpisodeAdmin(GovernedAdmin):
 
 
 @admin.register(Critique)
-class CritiqueAdmin(GovernedAdmin):
+class CritiqueAdmin(FactAdmin):
     list_display = ("short_what", "is_failure", "layer", "source", "episode", "audited_at_random", "created_at")
     list_filter = ("is_failure", "layer", "source", "audited_at_random", ("episode__agent", VisibleRelatedFilter))
     search_fields = ("what",)
     list_select_related = ("episode",)
-    ordering = ("-id",)
+    list_defer = (
+        "why", "prevention", "counterfactual", "evidence", "episode__input", "episode__output", "episode__steps",
+        "episode__sources", "episode__usage", "episode__external_refs", "episode__attributes",
+    )  # fmt: skip
     fieldsets = (
         (None, {"fields": ("episode", "is_failure", "what", "why", "prevention", "counterfactual")}),
         ("Where", {"fields": ("layer", "attributed_layer", "source", "audited_at_random", "evidence", "created_at")}),

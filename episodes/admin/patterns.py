@@ -7,7 +7,8 @@ from django.http import HttpRequest
 
 from accounts.access import can
 from accounts.roles import Permission
-from audit.desk import GovernedAdmin, StatefulAdmin, VisibleRelatedFilter, folded, person
+from audit.desk import StatefulAdmin, VisibleRelatedFilter, folded, person
+from audit.facts import FactAdmin
 from episodes.models import Pattern, PatternMember
 
 __all__ = ["PatternAdmin", "PatternMemberAdmin"]
@@ -47,7 +48,6 @@ class PatternAdmin(StatefulAdmin):
 
 
 @admin.register(PatternMember)
-class PatternMemberAdmin(GovernedAdmin):
+class PatternMemberAdmin(FactAdmin):
     list_display = ("pattern", "critique", "similarity", "created_at")
     list_select_related = ("pattern", "critique")
-    ordering = ("-id",)

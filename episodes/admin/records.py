@@ -1,21 +1,24 @@
 """Conversations and episodes, readable as the talks they were, to flag and to correct."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.db.models import QuerySet
+from django.db.models import F, Func, QuerySet, TextField
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from pydantic import BaseModel
 from unfold.decorators import action, display
 
-from accounts.acting import acting
+from accounts.acting import Actor, acting
 from accounts.exceptions import DomainError
 from accounts.roles import Permission
-from audit.desk import STATUS_COLORS, Act, GovernedAdmin, VisibleRelatedFilter, folded, person, standing
+from audit.desk import Act, VisibleRelatedFilter, folded, person, standing
+from audit.facts import FactAdmin, choices, pill
 from audit.forms import verb_form
+from audit.spans import Span
 from episodes.admin.marking import (
     CorrectionFields,
     FlagFields,
@@ -26,7 +29,10 @@ from episodes.admin.marking import (
     flag_together,
     report_ending,
 )
-from episodes.models import Conversation, Episode, EpisodeAmendment, Outcome, Signal, Trace, TraceFragment
+from episodes.finding import conversations_called, matches
+from episodes.models import Conversation, Episode, EpisodeAmendment, Flag, Outcome, Signal, Trace, TraceFragment
+from episodes.models.judgments import Layer
+from episodes.reanalysis import analyze_again
 from episodes.turns import turns_of
 
 __all__ = [
@@ -34,8 +40,10 @@ __all__ = [
     "TraceFragmentAdmin",
 ]  # fmt: skip
 
-RESOLUTION_COLORS = {**STATUS_COLORS, "open": "default"}
 _MAX_EPISODES = 60
+_ENDS = [(value, label) for value, label in Conversation.Resolution.choices if value != Conversation.Resolution.OPEN]
+_BODIES = ("input", "output", "steps", "sources", "usage", "external_refs", "attributes")
+_ITS_BODIES = tuple(f"episode__{name}" for name in _BODIES)
 
 
 def said_in(episode: Episode) -> list[dict[str, str]]:
@@ -65,12 +73,13 @@ def thread_of(episodes: Sequence[Episode], here: Episode | None = None) -> list[
 
 
 @admin.register(Conversation)
-class ConversationAdmin(GovernedAdmin):
+class ConversationAdmin(FactAdmin):
     list_display = ("external_id", "resolution_label", "agent", "short_opening", "intent", "split", "last_at")
     list_filter = (("agent", VisibleRelatedFilter), "resolution", "split", ("intent", VisibleRelatedFilter))
-    search_fields = ("=external_id", "=subject", "opening")
+    search_fields = ("=external_id",)
+    search_help_text = "A whole id of a conversation or user; words are searched among episodes"
     list_select_related = ("agent", "intent")
-    ordering = ("-id",)
+    list_defer = ("attributes", "agent__purpose", "intent__centroid", "intent__definition", "intent__examples")
     fieldsets = folded(
         "agent", "external_id", "subject", "split", "near_duplicate_of", "attributes", "started_at", "last_at", "settled_at",
         "resolution", "resolution_source", "intent",
@@ -80,33 +89,87 @@ class ConversationAdmin(GovernedAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).defer("embedding")
 
+    def found_ids(self, request: HttpRequest, text: str, span: Span) -> Iterator[UUID]:
+        return conversations_called(person(request), text, span)
+
     def reading(self, request: HttpRequest, row: Conversation) -> dict[str, Any]:
         episodes = list(row.episodes.order_by("started_at", "id")[:_MAX_EPISODES])
         return {"thread": thread_of(episodes), "outcomes": row.outcomes.order_by("at"), "conversation": row}
 
-    @display(description="Ended", ordering="resolution", label=RESOLUTION_COLORS)
-    def resolution_label(self, row: Conversation) -> tuple[str, str]:
-        return row.resolution, row.get_resolution_display()
+    @display(description="Ended")
+    def resolution_label(self, row: Conversation) -> str:
+        return pill(row.resolution, row.get_resolution_display())
 
     @display(description="Opening")
     def short_opening(self, row: Conversation) -> str:
         return row.opening[:90]
 
 
+class LastSaid(Func):
+    """What the user said last in an episode's input, cut by the database: inputs may be megabytes."""
+
+    template = (
+        "left(jsonb_path_query_array(%(expressions)s, '$.messages[*] ? (@.role == \"user\").content') ->> -1, 90)"
+    )
+    output_field = TextField()
+
+
+class FlaggedFilter(admin.SimpleListFilter):
+    """Episodes that a person has marked."""
+
+    title = "flagged"
+    parameter_name = "flagged"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Yes")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Episode]) -> QuerySet[Episode]:
+        return queryset.filter(pk__in=Flag.objects.values("episode")) if self.value() == "yes" else queryset
+
+
+class AnalysisFilter(admin.SimpleListFilter):
+    """How far analysis came with an episode."""
+
+    title = "analysis"
+    parameter_name = "analysis"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("analyzed", "Analyzed"), ("pending", "Pending"), ("failed", "Failed")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        match self.value():
+            case "analyzed":
+                return queryset.filter(understood_at__isnull=False)
+            case "pending":
+                return queryset.waiting()
+            case "failed":
+                return queryset.not_analyzed()
+        return queryset
+
+
+def _read_again(episode: Episode, *, by: Actor, reason: str) -> str:
+    analyze_again([episode], by=by, reason=reason)
+    return "It is analyzed again as soon as a worker is free."
+
+
 @admin.register(Episode)
-class EpisodeAdmin(GovernedAdmin):
+class EpisodeAdmin(FactAdmin):
     list_display = ("external_id", "resolution_label", "agent", "short_text", "intent", "arm", "started_at")
     list_filter = (
-        ("agent", VisibleRelatedFilter), "conversation__resolution", "conversation__split", "arm",
-        ("flags", admin.EmptyFieldListFilter),
+        ("agent", VisibleRelatedFilter), "conversation__resolution", "conversation__split", AnalysisFilter, FlaggedFilter,
+        choices("arm", "arm", (("canary", "Canary"), ("control", "Control"))),
     )  # fmt: skip
-    search_fields = ("=external_id", "=conversation__external_id", "=conversation__subject", "=harness_digest")
-    search_help_text = "A whole id of an episode, conversation, user or version"
+    search_fields = ("=external_id",)
+    search_help_text = "Words that were said, or a whole id: episode, conversation, user, version, ticket, order"
     list_select_related = ("agent", "conversation__intent")
-    ordering = ("-id",)
+    list_defer = (
+        *_BODIES, "body_digest", "analysis_error", "agent__purpose", "conversation__embedding", "conversation__opening", "conversation__attributes",
+        "conversation__intent__centroid", "conversation__intent__definition", "conversation__intent__examples",
+    )  # fmt: skip
     fieldsets = folded(
         "agent", "conversation", "external_id", "workflow", "sources", "usage", "external_refs", "attributes",
         "harness_digest", "release_ref", "arm", "weight", "started_at", "ended_at", "captured_at", "understood_at",
+        "analysis_failed_at", "analysis_error",
     )  # fmt: skip
     reading_template = "episodes/episode.html"
     actions = ("flag_selected", "correct_selected")
@@ -121,7 +184,18 @@ class EpisodeAdmin(GovernedAdmin):
             needs_reason=False,
             form=OutcomeFields,
         ),
-    )
+        Act(
+            "analyze_again", "Analyze again", Permission.FLAG_EPISODE, _read_again,
+            offered=lambda row: row.analysis_failed_at is not None,
+        ),
+    )  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(last_said=LastSaid(F("input")))
+        return rows
+
+    def found_ids(self, request: HttpRequest, text: str, span: Span) -> Iterator[UUID]:
+        return matches(person(request), text, span)
 
     def reading(self, request: HttpRequest, row: Episode) -> dict[str, Any]:
         siblings = list(row.conversation.episodes.order_by("started_at", "id")[:_MAX_EPISODES])
@@ -132,13 +206,13 @@ class EpisodeAdmin(GovernedAdmin):
             "outcomes": row.conversation.outcomes.order_by("at"), "conversation": row.conversation,
         }  # fmt: skip
 
-    @display(description="Conversation ended", label=RESOLUTION_COLORS)
-    def resolution_label(self, row: Episode) -> tuple[str, str]:
-        return row.conversation.resolution, row.conversation.get_resolution_display()
+    @display(description="Conversation ended")
+    def resolution_label(self, row: Episode) -> str:
+        return pill(row.conversation.resolution, row.conversation.get_resolution_display())
 
     @display(description="The user said")
-    def short_text(self, row: Episode) -> str:
-        return row.last_user_text[:90]
+    def short_text(self, row: Any) -> str:
+        return row.last_said or ""
 
     @display(description="Intent")
     def intent(self, row: Episode) -> str:
@@ -183,41 +257,40 @@ class EpisodeAdmin(GovernedAdmin):
 
 
 @admin.register(Outcome)
-class OutcomeAdmin(GovernedAdmin):
+class OutcomeAdmin(FactAdmin):
     list_display = ("name", "value", "source", "conversation", "at", "recorded_by")
-    list_filter = ("name", "source")
+    list_filter = (choices("name", "name", _ENDS), "source")
     list_select_related = ("conversation",)
-    ordering = ("-id",)
+    list_defer = ("conversation__embedding", "conversation__opening", "conversation__attributes")
 
 
 @admin.register(Signal)
-class SignalAdmin(GovernedAdmin):
+class SignalAdmin(FactAdmin):
     list_display = ("kind", "layer", "episode", "detector", "created_at")
-    list_filter = ("kind", "layer")
+    list_filter = ("kind", choices("layer", "layer", Layer.choices))
     list_select_related = ("episode",)
-    ordering = ("-id",)
+    list_defer = ("evidence", *_ITS_BODIES)
 
 
 @admin.register(Trace)
-class TraceAdmin(GovernedAdmin):
+class TraceAdmin(FactAdmin):
     list_display = ("trace_id", "agent", "has_root", "num_fragments", "last_at", "due_at", "error")
     list_filter = ("has_root",)
     search_fields = ("=trace_id",)
     list_select_related = ("agent",)
-    ordering = ("-id",)
 
 
 @admin.register(TraceFragment)
-class TraceFragmentAdmin(GovernedAdmin):
+class TraceFragmentAdmin(FactAdmin):
     list_display = ("trace_id", "agent", "received_at")
     search_fields = ("=trace_id",)
     list_select_related = ("agent",)
     exclude = ("body",)
-    ordering = ("-id",)
+    list_defer = ("body",)
 
 
 @admin.register(EpisodeAmendment)
-class EpisodeAmendmentAdmin(GovernedAdmin):
+class EpisodeAmendmentAdmin(FactAdmin):
     list_display = ("episode", "reason", "previous_digest", "amended_at")
     list_select_related = ("episode",)
-    ordering = ("-id",)
+    list_defer = _ITS_BODIES

@@ -176,7 +176,7 @@ class EpisodeRow(serializers.ModelSerializer[Episode]):
         model = Episode
         fields = (
             "id", "external_id", "agent", "conversation", "workflow", "harness_digest", "release_ref", "arm", "weight",
-            "opening", "started_at", "ended_at", "captured_at", "understood_at",
+            "opening", "started_at", "ended_at", "captured_at", "understood_at", "analysis_failed_at", "analysis_error",
         )  # fmt: skip
 
 

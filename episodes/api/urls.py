@@ -1,7 +1,9 @@
 """Addresses of episodes and of what is said about them."""
 
+from django.urls import path
 from rest_framework.routers import DefaultRouter
 
+from episodes.api.completeness import CompletenessView
 from episodes.api.views import (
     ConversationViewSet,
     CorrectionViewSet,
@@ -22,4 +24,4 @@ router.register("corrections", CorrectionViewSet, basename="correction")
 router.register("critiques", CritiqueViewSet, basename="critique")
 router.register("patterns", PatternViewSet, basename="pattern")
 router.register("intents", IntentViewSet, basename="intent")
-urlpatterns = router.urls
+urlpatterns = [path("completeness", CompletenessView.as_view(), name="completeness"), *router.urls]

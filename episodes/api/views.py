@@ -1,6 +1,7 @@
 """Episodes and what is said of them over REST: views parse, authorize, call, render."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any, cast
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from rest_framework.response import Response
 
 from accounts.acting import Actor, acting
 from accounts.exceptions import DomainError
+from audit.spans import Span
 from episodes.api.parsers import EpisodeJsonLinesParser, EpisodeLinesParser, EpisodesParser
 from episodes.api.permissions import IsAgentWriting, MayRead, MayReport
 from episodes.api.serializers import (
@@ -39,6 +41,7 @@ from episodes.api.serializers import (
 )
 from episodes.capture import as_answer, capture
 from episodes.exceptions import UnreadableBatchError
+from episodes.finding import MAX_LISTED, carrying, matches
 from episodes.intents import define
 from episodes.judging import CorrectionText, correct, flag, report_outcome
 from episodes.models import Conversation, Correction, Critique, Episode, Intent, Pattern
@@ -69,7 +72,7 @@ class _Filtered(GovernedViewSet):
     permission_classes = [MayRead]
 
 
-def _parameters(filters: Mapping[str, str]) -> list[OpenApiParameter]:
+def _parameters(filters: Iterable[str]) -> list[OpenApiParameter]:
     return [OpenApiParameter(name, OpenApiTypes.STR, required=False) for name in filters]
 
 
@@ -83,6 +86,8 @@ _EPISODE_FILTERS = {
     "arm": "arm",
     "pattern": "critiques__membership__pattern",
 }
+# Both list the newest of what they find; `q` means all words, or a whole id.
+_EPISODE_SEARCHES = {"ref": carrying, "q": matches}
 
 
 class EpisodeViewSet(_Filtered):
@@ -107,14 +112,24 @@ class EpisodeViewSet(_Filtered):
         return EpisodeRow if self.action == "list" else EpisodeDetail
 
     def get_queryset(self) -> QuerySet[Any]:
-        rows = super().get_queryset().select_related("agent", "conversation")
-        return rows.defer("conversation__embedding").prefetch_related("signals", "flags") if self.detail else rows
+        rows = super().get_queryset().select_related("agent", "conversation").defer("conversation__embedding")
+        if self.detail:
+            return rows.prefetch_related("signals", "flags")
+        given = self.request.query_params if getattr(self, "request", None) is not None else {}
+        for name, search in _EPISODE_SEARCHES.items():
+            if given.get(name):
+                found = search(actor_of(self.request), given[name], Span())
+                rows = rows.filter(pk__in=list(islice(found, MAX_LISTED)))
+        return rows.defer(
+            "conversation__embedding", "conversation__opening", "conversation__attributes", "output", "steps", "sources",
+            "usage", "external_refs", "attributes",
+        )  # fmt: skip
 
     def get_object(self) -> Episode:
         actor = actor_of(self.request)
         return _episode_of(actor, self.kwargs["pk"], agent=self.request.query_params.get("agent", ""))
 
-    @extend_schema(parameters=_parameters(_EPISODE_FILTERS))
+    @extend_schema(parameters=_parameters([*_EPISODE_FILTERS, *_EPISODE_SEARCHES]))
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().list(request, *args, **kwargs)
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -10,7 +11,7 @@ from pgvector.django import HnswIndex, VectorField
 from accounts.ids import uuid7
 from episodes.content import CONTENT
 from episodes.detectors.readings import StepReading
-from episodes.querysets import ConversationQuerySet, EpisodeQuerySet
+from episodes.querysets import ConversationQuerySet, EpisodeQuerySet, RefValues
 from harness.models import Agent
 
 __all__ = ["Conversation", "Episode", "Split"]
@@ -66,6 +67,7 @@ class Conversation(models.Model):
             ),
             models.Index(fields=("agent", "subject"), name="conversation_subject"),
             models.Index(fields=("agent", "-last_at"), name="conversation_newest"),
+            models.Index(fields=("resolution", "id"), condition=~Q(resolution="open"), name="conversation_ended"),
             HnswIndex(name="conversation_meaning", fields=("embedding",), opclasses=("vector_cosine_ops",)),
         )
 
@@ -107,6 +109,8 @@ class Episode(models.Model):
     ended_at = models.DateTimeField(null=True)
     captured_at = models.DateTimeField(db_default=Now())
     understood_at = models.DateTimeField(null=True)
+    analysis_failed_at = models.DateTimeField(null=True)
+    analysis_error = models.TextField(blank=True, db_default="", help_text="Why it could not be analyzed.")
     committed_at = models.DateTimeField(null=True, help_text="When its digest entered the record.")
     body_digest = models.CharField(max_length=64)
 
@@ -114,10 +118,35 @@ class Episode(models.Model):
 
     class Meta:
         ordering = ("-id",)
-        constraints = (models.UniqueConstraint(fields=("agent", "external_id"), name="episode_once"),)
+        constraints = (
+            models.UniqueConstraint(fields=("agent", "external_id"), name="episode_once"),
+            models.CheckConstraint(
+                condition=Q(analysis_failed_at__isnull=True, analysis_error="")
+                | Q(analysis_failed_at__isnull=False, understood_at__isnull=True) & ~Q(analysis_error=""),
+                name="episode_failed_with_reason",
+            ),
+        )
         indexes = (
-            models.Index(fields=("agent", "id"), condition=Q(understood_at__isnull=True), name="episode_waiting"),
-            models.Index(fields=("id",), condition=Q(committed_at__isnull=True), name="episode_uncommitted"),
+            models.Index(
+                fields=("agent", "id"),
+                condition=Q(understood_at__isnull=True, analysis_failed_at__isnull=True),
+                name="episode_waiting",
+            ),
+            models.Index(
+                fields=("agent", "id"), condition=Q(analysis_failed_at__isnull=False), name="episode_not_analyzed"
+            ),
+            # It carries the agent, so that counting what is not committed reads no row.
+            models.Index(
+                fields=("id",), include=("agent",), condition=Q(committed_at__isnull=True), name="episode_uncommitted"
+            ),
+            models.Index(fields=("agent", "id"), name="episode_of_agent"),
+            models.Index(fields=("arm", "id"), condition=~Q(arm=""), name="episode_of_arm"),
+            models.Index(fields=("harness_digest", "id"), condition=~Q(harness_digest=""), name="episode_of_version"),
+            GinIndex(
+                OpClass(RefValues("external_refs"), name="jsonb_path_ops"),
+                condition=~Q(external_refs={}),
+                name="episode_refs",
+            ),
             models.Index(fields=("conversation", "started_at"), name="episode_of_conversation"),
             models.Index(fields=("agent", "-started_at"), name="episode_newest"),
             models.Index(

@@ -3,8 +3,9 @@
 import secrets
 import time
 import uuid
+from datetime import datetime
 
-__all__ = ["uuid7"]
+__all__ = ["first_uuid7_at", "uuid7"]
 
 
 def uuid7() -> uuid.UUID:
@@ -21,3 +22,8 @@ def uuid7() -> uuid.UUID:
     value |= 0b10 << 62
     value |= secrets.randbits(62)
     return uuid.UUID(int=value)
+
+
+def first_uuid7_at(moment: datetime) -> uuid.UUID:
+    """Return the id that lies before every id made at `moment` or later and after every earlier one."""
+    return uuid.UUID(int=(int(moment.timestamp() * 1000) & 0xFFFF_FFFF_FFFF) << 80)

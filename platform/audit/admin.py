@@ -9,20 +9,20 @@ from unfold.decorators import display
 
 from accounts.roles import Permission
 from audit.chain import link, status
-from audit.desk import GovernedAdmin, person, standing
+from audit.desk import person, standing
+from audit.facts import FactAdmin, choices
 from audit.models import Event
 
 __all__ = ["EventAdmin"]
 
 
 @admin.register(Event)
-class EventAdmin(GovernedAdmin):
+class EventAdmin(FactAdmin):
     list_display = ("seal_number", "at", "actor", "action", "object_ref", "short_reason")
     list_display_links = ("seal_number", "at")
-    list_filter = ("actor_kind",)
+    list_filter = (choices("actor_kind", "actor", (("user", "Person"), ("key", "Key"), ("machine", "Machine"))),)
     search_fields = ("=object_ref", "=action", "=actor", "=digest")
     search_help_text = "A whole object (app.model:key), action (proposal.approve), actor or digest"
-    ordering = ("-id",)
     list_select_related = ("seal",)
     list_before_template = "audit/chain.html"
     reading_template = "audit/event.html"

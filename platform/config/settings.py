@@ -147,6 +147,8 @@ SCHEDULE: list[tuple[str, int]] = [
     ("episodes.jobs.understand_captured", 1),
     ("episodes.jobs.settle_conversations", 2),
     ("episodes.jobs.commit_captured", 60),
+    ("episodes.jobs.take_account", 10),
+    ("episodes.jobs.pass_stuck", 30),
     ("proposals.jobs.draft_everywhere", 30),
     ("evals.jobs.validate_next", 2),
     ("evals.jobs.watch_runs", 10),

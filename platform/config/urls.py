@@ -5,6 +5,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from console.health import healthz, metrics, readyz
+from episodes.views import open_by_name
 
 __all__ = ["handler400", "handler404", "handler500", "urlpatterns"]
 
@@ -16,6 +17,7 @@ urlpatterns = [
     path("admin/", include("console.urls")),
     path("admin/", admin.site.urls),
     path("", include("episodes.api.otlp")),
+    path("e/<path:name>", admin.site.admin_view(open_by_name), name="episode-link"),
     path("api/v1/", include("episodes.api.urls")),
     path("api/v1/", include("proposals.api.urls")),
     path("api/v1/", include("evals.api.urls")),

@@ -6,26 +6,31 @@ from typing import Any
 
 import redis
 from django.conf import settings
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Min
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.response import TemplateResponse
 from django.utils import timezone
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 
 from accounts.access import has_anywhere
-from accounts.acting import NOBODY, Actor
+from accounts.acting import MACHINE, NOBODY, Actor
 from accounts.models import User
 from accounts.roles import Permission
 from audit.chain import status as chain_status
+from audit.desk import person, standing
+from episodes.completeness import GRACE_S, gaps, reasons, tallies
 from episodes.models import Episode
 from harness.models import ApiKey
-from jobs.models import Task
+from jobs.models import Beat, Task
 from jobs.schedule import beat_age_s
 from releases.models import Release
 
-__all__ = ["healthz", "metrics", "readyz"]
+__all__ = ["health_page", "healthz", "metrics", "readyz"]
 
 _TIMEOUT_S = 2
 
@@ -36,10 +41,45 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Answer 200 when database, migrations and Redis are ready, else 503; each part is named either way."""
-    parts = {"database": _part(_database), "migrations": _part(_migrations), "redis": _part(_redis)}
+    """Answer 200 when database, migrations and Redis are ready, else 503; each part is named either way.
+
+    A gap in the analysis alarms here too, but leaves the service ready: capture must go on to lose nothing more.
+    """
+    parts = _parts()
     ready = all(part == "ok" for part in parts.values())
-    return JsonResponse({"ready": ready, "parts": parts}, status=200 if ready else 503)
+    analysis = _part(_analysis) if ready else "not known while the service is not ready"
+    return JsonResponse({"ready": ready, "parts": parts | {"analysis": analysis}}, status=200 if ready else 503)
+
+
+def _parts() -> dict[str, str]:
+    return {"database": _part(_database), "migrations": _part(_migrations), "redis": _part(_redis)}
+
+
+def _analysis() -> str:
+    """Return how many agents have a gap, without their names: anybody may ask."""
+    number = len({gap.agent_id for gap in gaps(MACHINE)})
+    return f"ALARM: agents whose episodes may be lost: {number}; the page Health names them" if number else "ok"
+
+
+def health_page(request: HttpRequest) -> HttpResponse:
+    """Show what is up, what was captured and what became of it, for the agents the person may see."""
+    if Permission.VIEW not in standing(request):
+        raise PermissionDenied
+    actor = person(request)
+    accounts, found = tallies(actor), gaps(actor)
+    agents = {account.agent_id: account.agent for account in accounts}
+    context = {
+        **admin.site.each_context(request), "title": "Health", "parts": _parts(), "accounts": accounts, "gaps": found,
+        "total": {name: sum(getattr(row, name) for row in accounts) for name in _COUNTED},
+        "reasons": [(agents.get(reason.agent_id), reason) for reason in reasons(actor)],
+        "counted_at": max((row.counted_at for row in accounts if row.counted_at), default=None),
+        "lag_s": _episode_lag_s(), "grace_s": GRACE_S, "oldest_job_s": _oldest_job_s(), "chain": chain_status(),
+        "beats": Beat.objects.visible_to(actor).order_by("name"),
+    }  # fmt: skip
+    return TemplateResponse(request, "console/health.html", context)
+
+
+_COUNTED = ("captured", "analyzed", "pending", "failed", "missing")
 
 
 def _part(check: Callable[[], str]) -> str:
@@ -75,6 +115,7 @@ class _Loop:
     def collect(self) -> Iterator[Any]:
         chain = chain_status()
         yield _gauge("capture_lag_seconds", "Age of the oldest episode not yet understood.", _episode_lag_s())
+        yield from _capture()
         yield _gauge("oldest_job_seconds", "How long the oldest due job has waited.", _oldest_job_s())
         yield _gauge("reconciler_age_seconds", "Since the reconciler last finished; -1 when it never did.",
                      _age("jobs.reconciler.reconcile"))  # fmt: skip
@@ -89,6 +130,36 @@ class _Loop:
         for status in ("running", "paused", "promoting", "inconclusive"):
             live.add_metric([status], statuses.count(status))
         yield live
+
+
+def _capture() -> Iterator[Any]:
+    """Yield the account of each agent's episodes as it was last counted, and what alarms now."""
+    accounts = tallies(MACHINE)
+    episodes = GaugeMetricFamily(
+        "whetstone_episodes", "Captured episodes by what became of them; missing ones entered the record and are gone.",
+        labels=["agent", "state"],
+    )  # fmt: skip
+    lags = GaugeMetricFamily(
+        "whetstone_analysis_lag_p95_seconds", "From capture to the end of analysis, of an agent's newest episodes.",
+        labels=["agent"],
+    )  # fmt: skip
+    for account in accounts:
+        for name in _COUNTED:
+            episodes.add_metric([account.agent.slug, name], getattr(account, name))
+        if account.lag_p95_s is not None:
+            lags.add_metric([account.agent.slug], account.lag_p95_s)
+    yield episodes
+    yield lags
+    gap = GaugeMetricFamily(
+        "whetstone_analysis_gap", "1 where episodes will not be analyzed or are gone.", labels=["agent"]
+    )
+    broken = {found.agent for found in gaps(MACHINE)}
+    for slug in sorted(broken | {account.agent.slug for account in accounts}):
+        gap.add_metric([slug], slug in broken)
+    yield gap
+    counted = max((row.counted_at for row in accounts if row.counted_at), default=None)
+    age = (timezone.now() - counted).total_seconds() if counted else -1.0
+    yield _gauge("episodes_counted_age_seconds", "Since episodes were last counted; -1 when they never were.", age)
 
 
 def _gauge(name: str, text: str, value: float) -> Any:

@@ -78,6 +78,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     if Permission.VIEW not in standing(request):
         return [home]
     closed = set() if Permission.READ_AUDIT in standing(request) else {"audit_event"}
+    health = reverse("console:health")
+    home["items"].append({"title": "Health", "icon": "monitor_heart", "link": health, "active": request.path == health})
     groups = [home, *(_group(title, tuple(page for page in pages if page[2] not in closed)) for title, pages in RIVER)]
     if getattr(request.user, "is_superuser", False):
         groups.append(_group("Operation", OPERATION))

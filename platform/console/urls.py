@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.urls import path
 
+from console.health import health_page
 from console.login import login
 from console.views import agent_act, ask_for_proposal, restore_version
 
@@ -12,6 +13,7 @@ app_name = "console"
 
 urlpatterns = [
     path("login/", login, name="login"),
+    path("console/health", admin.site.admin_view(health_page), name="health"),
     path("console/versions/<uuid:pk>/restore", admin.site.admin_view(restore_version), name="restore-version"),
     path("console/patterns/<uuid:pk>/ask", admin.site.admin_view(ask_for_proposal), name="ask-for-proposal"),
     path("console/agents/<uuid:pk>/<slug:verb>", admin.site.admin_view(agent_act), name="agent-act"),

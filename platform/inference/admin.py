@@ -2,22 +2,24 @@
 
 from django.contrib import admin
 
-from audit.desk import GovernedAdmin
+from audit.facts import FactAdmin, choices
 from inference.models import LedgerEntry
 
 __all__ = ["LedgerEntryAdmin"]
 
 
 @admin.register(LedgerEntry)
-class LedgerEntryAdmin(GovernedAdmin):
+class LedgerEntryAdmin(FactAdmin):
     list_display = (
         *("at", "role", "purpose", "outcome", "model"),
         *("input_tokens", "output_tokens", "cost_usd", "latency_ms"),
     )
-    list_filter = ("outcome", "role", "model", "source")
-    search_fields = ("=call_id", "=agent_id", "purpose", "provider_model")
-    search_help_text = "Purpose, provider's model, or the whole id of a call or an agent"
-    ordering = ("-id",)
+    list_filter = (
+        "outcome",
+        choices("role", "role", (("critic", "Critic"), ("proposer", "Proposer"), ("judge", "Judge"))),
+    )
+    search_fields = ("=call_id", "=agent_id", "=model", "=source", "purpose", "provider_model")
+    search_help_text = "Purpose, a whole model or endpoint, or the whole id of a call or an agent"
     fieldsets = (
         (None, {"fields": ("at", "role", "purpose", "outcome", "error")}),
         ("Whom it was asked for", {"fields": ("agent_id", "team_id", "call_id", "attempt")}),

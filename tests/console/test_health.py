@@ -3,13 +3,18 @@
 from datetime import timedelta
 from types import SimpleNamespace
 
+import pytest
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
+from episodes.completeness import count_captured
+from episodes.models import Episode
 from harness.models import Agent, ApiKey
 from jobs.models import Beat
 from tests.console.world import make_episode
+from tests.tampering import rewrite
 
 FAR = {"REMOTE_ADDR": "203.0.113.9"}
 
@@ -24,7 +29,18 @@ def test_readyz__everything_there__names_each_part(client: Client, db: None) -> 
     response = client.get("/readyz", **FAR)
 
     assert response.status_code == 200
-    assert response.json() == {"ready": True, "parts": {"database": "ok", "migrations": "ok", "redis": "ok"}}
+    parts = {"database": "ok", "migrations": "ok", "redis": "ok", "analysis": "ok"}
+    assert response.json() == {"ready": True, "parts": parts}
+
+
+def test_readyz__a_gap_in_the_analysis__alarms_and_stays_ready(client: Client, agent: Agent) -> None:
+    _gap(agent)
+
+    response = client.get("/readyz", **FAR)
+
+    assert (response.status_code, response.json()["ready"]) == (200, True)
+    assert response.json()["parts"]["analysis"].startswith("ALARM: agents whose episodes may be lost: 1;")
+    assert agent.slug not in response.content.decode()
 
 
 def test_readyz__redis_away__is_not_ready_and_says_which_part(
@@ -54,6 +70,49 @@ def test_metrics__from_this_machine__prints_the_gauges(client: Client, agent: Ag
     assert float(values["whetstone_unsealed_events"]) > 0
     assert values['whetstone_live_releases{status="running"}'] == "0.0"
     assert "whetstone_oldest_job_seconds" in values
+
+
+def test_metrics__of_the_account__name_states_lag_and_gaps(client: Client, agent: Agent) -> None:
+    assert b"whetstone_episodes_counted_age_seconds -1.0" in client.get("/metrics").content
+    _gap(agent)
+    count_captured()
+
+    lines = client.get("/metrics").content.decode().splitlines()
+
+    assert 'whetstone_episodes{agent="shop-desk",state="captured"} 1.0' in lines
+    assert 'whetstone_episodes{agent="shop-desk",state="pending"} 1.0' in lines
+    assert 'whetstone_episodes{agent="shop-desk",state="failed"} 0.0' in lines
+    assert 'whetstone_analysis_gap{agent="shop-desk"} 1.0' in lines
+    lag = next(line for line in lines if line.startswith('whetstone_analysis_lag_p95_seconds{agent="shop-desk"}'))
+    assert float(lag.rsplit(" ", 1)[1]) == pytest.approx(500, abs=30)
+
+
+def test_page__of_health__shows_the_account_and_cries_at_a_gap(
+    client: Client, agent: Agent, cast: SimpleNamespace
+) -> None:
+    _gap(agent)
+    count_captured()
+    client.force_login(cast.auditor)
+    outsider, nobody = Client(), Client()
+    outsider.force_login(cast.outsider)
+    nobody.force_login(User.objects.create_user("nobody-yet", password="correct horse", is_staff=True))
+    address = reverse("console:health")
+
+    body = client.get(address).content.decode()
+
+    assert 'role="alert"' in body
+    assert agent.name in body
+    assert "analysis=pending" in body
+    theirs = outsider.get(address).content.decode()
+    assert agent.name not in theirs
+    assert 'role="alert"' not in theirs
+    assert nobody.get(address).status_code == 403
+    assert Client().get(address).status_code == 302
+
+
+def _gap(agent: Agent) -> None:
+    episode = make_episode(agent)
+    rewrite(Episode.objects.filter(pk=episode.pk), captured_at=timezone.now() - timedelta(seconds=500))
 
 
 def test_metrics__from_elsewhere__needs_a_member_or_a_key_that_may_view(

@@ -11,6 +11,7 @@ from episodes.jobs import commit_captured
 from episodes.models import Episode, EpisodeAmendment
 from harness.models import Agent
 from tests.episodes.factories import captured, item, later, tool_step
+from tests.tampering import triggers_off
 
 pytestmark = pytest.mark.django_db
 
@@ -31,10 +32,8 @@ def committed(agent: Agent, number: int = 4) -> list[Episode]:
 
 def tampered(statement: str, *values: object) -> None:
     """Do what only a superuser can: write with the triggers off."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET session_replication_role = replica")
+    with triggers_off(), connection.cursor() as cursor:
         cursor.execute(statement, values)
-        cursor.execute("SET session_replication_role = origin")
 
 
 def test_digest__any_stored_episode__can_be_computed_from_its_row(agent: Agent) -> None:

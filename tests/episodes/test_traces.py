@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
@@ -28,6 +27,7 @@ from episodes.understanding import understand_waiting
 from harness.models import Agent
 from jobs.models import Task
 from tests.episodes.otlp.making import AGENT, START, a_log, a_span, chat
+from tests.tampering import rewrite
 
 pytestmark = pytest.mark.django_db
 
@@ -303,10 +303,7 @@ def test_assemble__trace_that_the_door_refuses__says_why_and_the_others_go_on(ag
 def test_assemble__unreadable_fragment__does_not_hold_up_the_others(agent: Agent) -> None:
     receive(agent, run(), [])
     receive(agent, run("b" * 32, **{"session.id": "talk-2"}), [])
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL session_replication_role = replica")
-        cursor.execute("UPDATE episodes_tracefragment SET body = 'x' WHERE trace_id = %s", ["a" * 32])
-        cursor.execute("SET LOCAL session_replication_role = origin")
+    rewrite(TraceFragment.objects.filter(trace_id="a" * 32), body=b"x")
     make_due()
 
     assemble_due()

@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from accounts.acting import MACHINE, acting
@@ -14,6 +13,7 @@ from releases.models import Exposure, Release
 from releases.observing import observe, tripwire_counts
 from releases.plan import Plan
 from releases.watching import watch
+from tests.tampering import rewrite
 
 pytestmark = pytest.mark.django_db
 
@@ -79,14 +79,6 @@ def test_observe__source_the_objective_does_not_believe__is_not_known(release, l
 
 
 # read by the draw
-
-
-def rewrite(episodes, **values):
-    """Change stored episodes with the triggers off: the shortest way to a past that was otherwise."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET session_replication_role = replica")
-        episodes.update(**values)
-        cursor.execute("SET session_replication_role = origin")
 
 
 def fall_back(release, users):

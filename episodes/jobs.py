@@ -7,6 +7,7 @@ from django.db.models import Exists, OuterRef
 
 from episodes.commitments import commit_waiting
 from episodes.completeness import count_captured, is_count_due, stuck
+from episodes.detecting import agents_to_read, detect_captured
 from episodes.models import Conversation, Episode
 from episodes.reviewing import review
 from episodes.settling import settle_agent
@@ -15,11 +16,23 @@ from harness.models import Agent
 from jobs.tasks import enqueue, job
 
 __all__ = [
-    "commit_captured", "enqueue_review", "pass_stuck", "review_conversations", "settle_conversations", "take_account",
-    "understand", "understand_captured", "understand_one_by_one",
+    "commit_captured", "detect", "enqueue_review", "pass_stuck", "read_captured", "review_conversations",
+    "settle_conversations", "take_account", "understand", "understand_captured", "understand_one_by_one",
 ]  # fmt: skip
 
 _REVIEWS_PER_TASK = 50
+
+
+@job(timeout_s=600, is_urgent=True)
+def detect(agent_id: str) -> None:
+    """Read an agent's captured episodes for signals. A repeat finds none unread; a killed batch is read again."""
+    detect_captured(UUID(agent_id))
+
+
+def read_captured() -> None:
+    """Ask for the reading of what was captured since; one task an agent, however much is unread."""
+    for agent_id in agents_to_read():
+        enqueue(detect, str(agent_id), key=str(agent_id))
 
 
 @job(queue="embedding", timeout_s=600, is_urgent=True)

@@ -10,12 +10,12 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from accounts.acting import MACHINE
+from episodes.detecting import signals_of
 from episodes.detectors import abandonment
 from episodes.detectors.readings import Found
 from episodes.models import Conversation, Episode, Outcome, Signal
 from episodes.resolution import RESOLUTIONS, Reading, Statement, derive
 from episodes.turns import Turn, turns_of
-from episodes.understanding import signal_of
 from harness.models import Agent
 
 __all__ = ["end_of", "ends_of", "settle_agent", "truth_order"]
@@ -94,7 +94,7 @@ def _detected(conversations: Sequence[Conversation]) -> list[Outcome]:
         if episode.pk in handed:
             outcomes.append(_outcome(row, episode, "escalated", "handed off to a person"))
         elif left is not None:
-            signals.append(signal_of(episode.pk, left))
+            signals += signals_of(episode.pk, [left])
             outcomes.append(_outcome(row, episode, "abandoned", _cause(left)))
     Signal.objects.bulk_create(signals, ignore_conflicts=True)
     return Outcome.objects.bulk_create(outcomes)

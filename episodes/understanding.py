@@ -2,15 +2,16 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import DataError, IntegrityError, connection, transaction
 from django.utils import timezone
 
 from accounts.exceptions import DomainError
-from episodes.detectors import handoff, loop, rephrase, tool_error
-from episodes.detectors.readings import Found, StepReading
+from episodes.detecting import in_steps, signals_of
+from episodes.detectors import rephrase
+from episodes.detectors.readings import StepReading
 from episodes.finding import index_words
 from episodes.intents import Anchors, count_assigned
 from episodes.locks import lock_understanding
@@ -18,11 +19,10 @@ from episodes.models import Conversation, Episode, Signal
 from episodes.turns import Turn, say_something, turns_of
 from inference.encoder import MODEL_ID, Vectors, encode
 
-__all__ = ["NEAR_DUPLICATE_COSINE", "signal_of", "understand_waiting"]
+__all__ = ["NEAR_DUPLICATE_COSINE", "understand_carefully", "understand_waiting"]
 
 NEAR_DUPLICATE_COSINE = 0.97
 _BATCH = 100
-DETECTOR_VERSION = "rules-1"
 # What an odd episode makes of code that reads it. All else (database, memory, a stopped worker) is not its fault.
 _ODDITIES = (
     ArithmeticError, AssertionError, AttributeError, DataError, DomainError, IntegrityError, LookupError, RecursionError,
@@ -85,7 +85,6 @@ class _Case:
     steps: list[StepReading]
     turns: list[Turn]
     newest_only: bool
-    found: list[Found] = field(default_factory=list)
 
     @property
     def last_said(self) -> str:
@@ -203,26 +202,10 @@ def _nearest_stored(row: Conversation, vector: Vectors) -> Conversation | None:
 
 
 def _detect(cases: Sequence[_Case], vectors: Mapping[str, Vectors]) -> None:
+    """Write the signals. Those of the steps are mostly there already; here none of them is missed."""
+    signals: list[Signal] = []
     for case in cases:
-        output = case.episode.output
-        says_handoff = isinstance(output, dict) and output.get("handoff") is True
-        found = (
-            tool_error.detect(case.steps),
-            loop.detect(case.steps),
-            handoff.detect(case.steps, says_handoff=says_handoff),
-            rephrase.detect(case.turns, vectors, newest_only=case.newest_only),
-        )
-        case.found = [one for one in found if one is not None]
-    signals = [signal_of(case.episode.pk, one) for case in cases for one in case.found]
+        found = in_steps(case.steps, case.episode.output)
+        said_again = rephrase.detect(case.turns, vectors, newest_only=case.newest_only)
+        signals += signals_of(case.episode.pk, [*found, *([said_again] if said_again else [])])
     Signal.objects.bulk_create(signals, ignore_conflicts=True)
-
-
-def signal_of(episode_id: UUID, found: Found) -> Signal:
-    """Return the row of a detected fact, not yet saved."""
-    return Signal(
-        episode_id=episode_id,
-        kind=found.kind,
-        layer=found.layer,
-        evidence=found.evidence,
-        detector=f"{found.kind}/{DETECTOR_VERSION}",
-    )

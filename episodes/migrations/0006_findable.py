@@ -29,6 +29,10 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("recorded", models.PositiveBigIntegerField(default=0)),
+                (
+                    "signals_until",
+                    models.UUIDField(help_text="Episodes up to this id were read for signals.", null=True),
+                ),
                 ("counted_at", models.DateTimeField(null=True)),
                 ("captured", models.PositiveBigIntegerField(default=0)),
                 ("analyzed", models.PositiveBigIntegerField(default=0)),

@@ -14,13 +14,15 @@ class CaptureTally(models.Model):
     """The account of one agent's episodes.
 
     `recorded` grows in the transaction that enters captured episodes into the record, whatever happens to their rows;
-    all else is the result of the last count, taken at `counted_at` from the rows that are there.
+    `signals_until` moves on as episodes are read for signals; all else is the result of the last count, taken at
+    `counted_at` from the rows that are there.
     """
 
     AGENT_PATH: ClassVar[str] = "agent"
 
     agent = models.OneToOneField(Agent, on_delete=models.PROTECT, primary_key=True, related_name="tally")
     recorded = models.PositiveBigIntegerField(default=0)
+    signals_until = models.UUIDField(null=True, help_text="Episodes up to this id were read for signals.")
 
     counted_at = models.DateTimeField(null=True)
     captured = models.PositiveBigIntegerField(default=0)

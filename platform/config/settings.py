@@ -144,6 +144,7 @@ SCHEDULE: list[tuple[str, int]] = [
     ("jobs.reconciler.reconcile", 2),
     ("jobs.reconciler.forget_finished", 300),
     ("episodes.trace_jobs.assemble_traces", 1),
+    ("episodes.jobs.read_captured", 1),
     ("episodes.jobs.understand_captured", 1),
     ("episodes.jobs.settle_conversations", 2),
     ("episodes.jobs.commit_captured", 60),

@@ -1,8 +1,9 @@
 """`make bench-capture`: how fast episodes get in, beside what the same server can do at all.
 
 The limits are measured in the same run: (a) COPY of the same bodies, one row each, in transactions of the same size,
-(b) a bare Django view that parses the protobuf and copies span rows, (c) a bare view that inserts one row. Rounds are
-interleaved and ratios are formed within a round; the medians of the rounds are reported.
+(b) a bare Django view that parses the protobuf and copies span rows, (c) a bare view that inserts one row. A worker
+reads for signals while batches come in; its episodes per busy second are held against those captured beside it. Rounds
+are interleaved and ratios are formed within a round; the medians of the rounds are reported.
 """
 
 import os
@@ -135,6 +136,18 @@ def _assembled_s() -> float:
     return number / (time.perf_counter() - started)
 
 
+@contextmanager
+def _reading(agent: Agent, environment: dict[str, str], row: dict[str, float]) -> Iterator[None]:
+    """Let a worker read for signals what is captured meanwhile; write down how many episodes it read per busy second."""
+    command = [sys.executable, "-m", "tests.bench.capture_reading", str(agent.pk)]
+    surroundings = {**os.environ, **environment}
+    with subprocess.Popen(command, env=surroundings, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        yield
+        said, _ = worker.communicate(timeout=120)
+    told = orjson.loads(said.splitlines()[-1])
+    row["analyzed_s"] = told["read"] / told["busy_s"]
+
+
 def _fdatasync_ms() -> float:
     """Return the median time of making 8 KB durable, in ms: what a commit costs on this disk right now."""
     with tempfile.TemporaryFile(dir=Path.cwd()) as file:
@@ -166,7 +179,7 @@ def main() -> int:
     environment = fresh_database("whetstone_bench")
     with connection.cursor() as cursor:
         cursor.execute(TABLES)
-    _, key = _agent()
+    agent, key = _agent()
     json_key = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     spans_key = json_key | {"Content-Type": "application/x-protobuf"}
     lines_key = json_key | {"Content-Type": "application/x-ndjson"}
@@ -174,7 +187,8 @@ def main() -> int:
     with _server(environment) as url:
         for number in range(ROUNDS + 1):
             run = f"r{number}"
-            items = [[orjson.dumps(episode(n, f"{run}{way}")) for n in range(EPISODES)] for way in "abc"]
+            items = [[orjson.dumps(episode(n, f"{run}{way}")) for n in range(EPISODES)] for way in "abcf"]
+            beside = [b"[" + b",".join(items[3][at : at + BATCH]) + b"]" for at in range(0, EPISODES, BATCH)]
             batches = [b"[" + b",".join(items[0][at : at + BATCH]) + b"]" for at in range(0, EPISODES, BATCH)]
             lines = [b"\n".join(items[1][at : at + BATCH]) for at in range(0, EPISODES, BATCH)]
             measured = (EPISODES - BATCH) / EPISODES
@@ -189,6 +203,10 @@ def main() -> int:
             for name, path, way in (("limit_traces_s", "bench/spans", "d"), ("otlp_traces_s", "v1/traces", "e")):
                 bodies = [traces(numbers, f"{run}{way}") for numbers in several]
                 row[name] = TRACES * measured / _post_all(f"{url}/{path}", bodies, spans_key)
+            with _reading(agent, environment, row):
+                row["beside_analysis_s"] = (
+                    EPISODES * ((EPISODES - BATCH) / EPISODES) / _post_all(f"{url}/api/v1/episodes", beside, json_key)
+                )
             row["trace_kb"] = len(bodies[0]) / TRACES_A_BODY / 1_000
             row["assembled_s"] = _assembled_s()
             with httpx.Client(headers=json_key, timeout=60) as http:
@@ -204,6 +222,7 @@ def main() -> int:
         ("rest_batch_vs_copy", "rest_s", "copy_s"),
         ("ndjson_vs_copy", "ndjson_s", "copy_s"),
         ("otlp_vs_limit", "otlp_traces_s", "limit_traces_s"),
+        ("analysis_vs_capture", "analyzed_s", "beside_analysis_s"),
         ("single_p99_vs_bare", "single_p99_ms", "bare_p99_ms"),
     ):
         bench.keys[name] = round(statistics.median(row[over] / row[under] for row in rounds), 3)

@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from episodes.content import digest_of_content
 from harness.canonical import DocumentError, Json, clean_json
-from harness.sensitive import may_hold, redact
+from harness.sensitive import json_may_hold, may_hold, redact
 
 __all__ = [
     "MAX_EPISODE_BYTES",
@@ -208,6 +209,8 @@ def _redacted_item(body: dict[str, Json], kinds: Collection[str]) -> dict[str, J
 
 def may_need_cuts(value: Any, kinds: Collection[str]) -> bool:
     """Tell quickly whether `redacted` could change the value; False is certain."""
+    if not json_may_hold(orjson.dumps(value), kinds):
+        return False
     told: list[str] = []
     _collect(value, told)
     return may_hold("\n".join(told), kinds)

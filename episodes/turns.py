@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 __all__ = ["Turn", "fingerprint", "last_text", "opening_of", "say_something", "turns_of"]
@@ -46,7 +47,7 @@ def _text_of(message: Mapping[str, Any]) -> str:
 def opening_of(turns: Iterable[Turn]) -> str:
     """Return the first words of the user that say something (three words or more), else the first at all."""
     said = [turn.text for turn in turns if turn.role == "user"]
-    chosen = next((text for text in said if say_something(text)), said[0] if said else "")
+    chosen = next((text for text in said if say_something(text[:MAX_OPENING_CHARACTERS])), said[0] if said else "")
     return chosen[:MAX_OPENING_CHARACTERS]
 
 
@@ -60,6 +61,7 @@ def fingerprint(text: str) -> str:
     return hashlib.sha256(_normal(text).encode()).hexdigest()
 
 
+@lru_cache(64)  # an opening is asked for its words, its split and its likes within one request
 def _normal(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).casefold()
     return _NO_WORD.sub(" ", _DIGITS.sub("0", folded)).strip()

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-__all__ = ["KINDS", "Finding", "find", "may_hold", "redact"]
+__all__ = ["KINDS", "Finding", "find", "json_may_hold", "may_hold", "redact"]
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,24 @@ def may_hold(text: str, kinds: Collection[str] | None = None) -> bool:
     """Tell quickly whether the text could have findings; False is certain, True asks for a look with `find`."""
     if kinds is not None and not kinds:
         return False
-    if "@" in text or "-----BEGIN" in text:
+    return _may_hold(text.encode("utf-8", "replace"))
+
+
+def json_may_hold(body: bytes, kinds: Collection[str] | None = None) -> bool:
+    """Tell the same of all texts in a JSON value by its bytes, in UTF-8 and without needless escapes.
+
+    Its names and numbers are looked at too, so True is said more often.
+    """
+    return _may_hold(body) if kinds is None or kinds else False
+
+
+def _may_hold(body: bytes) -> bool:
+    if b"@" in body or b"-----BEGIN" in body:
         return True
-    body = text.encode("utf-8", "replace")
     if _LONG_WORD in body.translate(_WORDS) and any(mark in body for mark in _KEY_MARKS):
         return True
-    folded = body.lower() if text.isascii() else text.casefold().encode("utf-8", "replace")
-    if any(mark in folded for mark in _PASSWORD_MARKS):
+    folded = body.lower() if body.isascii() else body.decode("utf-8", "replace").casefold().encode()
+    if any(hint in folded for hint in _PASSWORD_HINTS) and any(mark in folded for mark in _PASSWORD_MARKS):
         return True
     shape = body.translate(_SHAPES)
     return b"AA00" in shape or b"0" * 13 in shape.translate(None, b" -")
@@ -137,6 +148,7 @@ _PASSWORD_MARKS = (
     b"apikey", b"api_key", b"api-key", b"secret", b"access_token", b"access-token", b"accesstoken", b"auth_token",
     b"auth-token", b"authtoken", b"passw",
 )  # fmt: skip
+_PASSWORD_HINTS = (b"api", b"secret", b"token", b"passw")  # each mark holds one of these
 # IBANs begin with two capitals and two digits; cards have thirteen digits, perhaps in groups.
 _SHAPES = bytes.maketrans(b"123456789BCDEFGHIJKLMNOPQRSTUVWXYZ", b"0" * 9 + b"A" * 25)
 

@@ -5,13 +5,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
 import django_rq
 from django.db import DatabaseError, IntegrityError, close_old_connections, connection, transaction
 from django.utils.module_loading import import_string
+from redis import Redis
 from redis.exceptions import RedisError
 from rq.exceptions import DuplicateJobError
 
@@ -82,7 +83,7 @@ def enqueue(what: Job, *arguments: Any, key: str = "") -> None:
 def ring(task_id: UUID, what: Job, attempt: int, *, again: int = 0) -> None:
     """Tell a worker that a task waits. Never raises: the row is the truth, the reconciler repeats lost rings."""
     try:
-        django_rq.get_queue(what.queue, commit_mode="auto").enqueue(
+        django_rq.get_queue(what.queue, commit_mode="auto", connection=_bell()).enqueue(
             "jobs.tasks.run_task",
             str(task_id),
             # The id makes ringing twice one ring: a busy queue is not flooded by the reconciler.
@@ -97,6 +98,12 @@ def ring(task_id: UUID, what: Job, attempt: int, *, again: int = 0) -> None:
         logger.debug("task.rung_already", extra={"task": str(task_id)})
     except RedisError as error:
         logger.warning("task.ring_lost", extra={"task": str(task_id), "error": type(error).__name__})
+
+
+@cache
+def _bell() -> Redis:
+    """Return this process's client. Each client has connections of its own, and the server takes only so many."""
+    return django_rq.get_connection()
 
 
 def run_task(task_id: str) -> None:

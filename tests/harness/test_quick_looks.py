@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.canonical import MAX_DEPTH, DocumentError, UnsureError, canonical_bytes, clean_json, parse_json, plain_json
-from harness.sensitive import KINDS, find, may_hold
+from harness.sensitive import KINDS, find, json_may_hold, may_hold
 from tests.harness.json_values import VALUES
 
 SECRETS = (
@@ -87,6 +87,7 @@ def test_may_hold__text_with_a_finding__asks_for_a_look(secret: str, around: str
 
     assert find(text)
     assert may_hold(text, KINDS)
+    assert json_may_hold(orjson.dumps({"said": [text]}), KINDS)
 
 
 @given(
@@ -95,6 +96,8 @@ def test_may_hold__text_with_a_finding__asks_for_a_look(secret: str, around: str
 )
 def test_may_hold__says_no__there_is_nothing(text: str) -> None:
     if not may_hold(text, KINDS):
+        assert not find(text)
+    if not json_may_hold(orjson.dumps([text]), KINDS):
         assert not find(text)
 
 

@@ -1,3 +1,4 @@
+import gc
 import threading
 
 import django_rq
@@ -69,6 +70,22 @@ def test_enqueue__committed__runs_as_the_actor_who_asked(cast):
 
     assert SEEN == [("hello", "engineer", "wanted it")]
     assert Task.objects.get().state == Task.State.DONE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ring__many_times__opens_no_more_connections():
+    enqueue(note, "first")
+    server = django_rq.get_connection()
+    before = server.info("clients")["connected_clients"]
+    gc.disable()  # what only a collection would close, a busy process keeps open
+    try:
+        for number in range(30):
+            enqueue(note, str(number))
+        after = server.info("clients")["connected_clients"]
+    finally:
+        gc.enable()
+
+    assert after - before < 10
 
 
 @pytest.mark.django_db(transaction=True)

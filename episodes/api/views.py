@@ -47,7 +47,7 @@ from episodes.judging import CorrectionText, correct, flag, report_outcome
 from episodes.models import Conversation, Correction, Critique, Episode, Intent, Pattern
 from episodes.pressure import admitted
 from harness.api.verbs import GovernedViewSet, StatefulViewSet, with_verbs
-from harness.authentication import actor_of
+from harness.authentication import actor_of, reporting_agent
 from harness.models import Agent
 
 __all__ = [
@@ -140,9 +140,8 @@ class EpisodeViewSet(_Filtered):
         items = request.data
         if not isinstance(items, list):
             raise UnreadableBatchError("The body is empty. Send one episode, a list of them, or NDJSON.")
-        agent = get_object_or_404(Agent.objects.visible_to(actor).select_related("policy"), pk=actor.agent_id)
         with admitted(), acting(actor):
-            receipt = capture(agent, items)
+            receipt = capture(reporting_agent(request), items)
         return Response(as_answer(receipt), status=status.HTTP_202_ACCEPTED)
 
     @extend_schema(request=OutcomeCreate, responses={201: OutcomeDetail, 200: OutcomeDetail})

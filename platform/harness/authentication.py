@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+from django.http import Http404
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
@@ -11,9 +12,9 @@ from rest_framework.request import Request
 
 from accounts.acting import NOBODY, Actor
 from accounts.models import User
-from harness.models import ApiKey
+from harness.models import Agent, ApiKey
 
-__all__ = ["ApiKeyAuthentication", "actor_of"]
+__all__ = ["ApiKeyAuthentication", "actor_of", "reporting_agent"]
 
 _LAST_USED_GRAIN = timedelta(minutes=5)
 
@@ -52,3 +53,11 @@ def actor_of(request: Request) -> Actor:
     if isinstance(request.auth, ApiKey):
         return request.auth.as_actor()
     return request.user.as_actor() if isinstance(request.user, User) else NOBODY
+
+
+def reporting_agent(request: Request) -> Agent:
+    """Return the agent whose own key makes this API request; it came with the key. Raise `Http404` where there is none."""
+    agent = request.auth.agent if isinstance(request.auth, ApiKey) else None
+    if agent is None:
+        raise Http404
+    return agent

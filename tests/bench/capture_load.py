@@ -101,7 +101,7 @@ def _spans(chance: random.Random, number: int, run: str) -> Iterable[Any]:
     ids = [chance.randbytes(8) for _ in range(8)]
     started = 1_793_000_000_000_000_000 + number * 1_000_000_000
     question, answer = _said(chance, 60), _said(chance, 90)
-    talk = [{"role": "system", "parts": [{"type": "text", "content": _said(chance, 220)}]},
+    talk = [{"role": "system", "parts": [{"type": "text", "content": _said(chance, 430)}]},
             {"role": "user", "parts": [{"type": "text", "content": question}]}]  # fmt: skip
     for place, span_id in enumerate(ids):
         span = Span(trace_id=trace_id, span_id=span_id, start_time_unix_nano=started + place * 1_000_000)

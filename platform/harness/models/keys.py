@@ -121,7 +121,7 @@ class ApiKey(models.Model):
         prefix, _, secret = rest.partition("_")
         if head != "wsk" or not _PREFIX.fullmatch(prefix) or not secret or len(presented) > 120:
             return None
-        key = cls.objects.live().select_related("owner", "agent").filter(prefix=prefix).first()
+        key = cls.objects.live().select_related("owner", "agent__policy").filter(prefix=prefix).first()
         if key is None or not key.owner.is_admitted or not hmac.compare_digest(key.digest, cls.digest_of(secret)):
             return None
         return key  # type: ignore[no-any-return]  # the queryset is generic over Any

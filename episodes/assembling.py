@@ -4,6 +4,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from itertools import batched
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from django.utils import timezone
 
 from accounts.acting import MACHINE
 from episodes.amending import amend
-from episodes.capture import capture
+from episodes.capture import MAX_EPISODES, capture
 from episodes.door import PlainItems
 from episodes.judging import report_outcome
 from episodes.models import Episode, Outcome, Trace, TraceFragment
@@ -93,12 +94,12 @@ def _write(agent: Agent, found: Sequence[Assembled]) -> dict[str, str]:
     """Capture what is new and amend what is known; return by trace why an episode was refused."""
     errors: dict[str, str] = {}
     items = {one.item["id"]: one for one in found}
-    receipt = capture(agent, _plain_items(found))
-    for rejection in receipt.rejected:
-        if rejection.code == "already_captured":
-            amend(agent, items[rejection.id].item, reason="late spans of its trace")
-        else:
-            errors[rejection.id.partition(":")[0]] = rejection.reason
+    for some in batched(found, MAX_EPISODES, strict=False):
+        for rejection in capture(agent, _plain_items(some)).rejected:
+            if rejection.code == "already_captured":
+                amend(agent, items[rejection.id].item, reason="late spans of its trace")
+            else:
+                errors[rejection.id.partition(":")[0]] = rejection.reason
     for one in found:
         if one.outcome is not None:
             _report(agent, one)

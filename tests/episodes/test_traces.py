@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from episodes.assembling import assemble_due
+from episodes.capture import MAX_EPISODES
 from episodes.commitments import verify_committed
 from episodes.jobs import commit_captured
 from episodes.models import Conversation, Episode, EpisodeAmendment, Outcome, Signal, Trace, TraceFragment
@@ -298,6 +299,16 @@ def test_assemble__trace_that_the_door_refuses__says_why_and_the_others_go_on(ag
     refused = Trace.objects.exclude(error="").get()
     assert "belongs to another subject" in refused.error
     assert Episode.objects.count() == 1
+
+
+def test_assemble__more_runs_in_a_trace_than_one_batch_takes__makes_an_episode_of_each(agent: Agent) -> None:
+    receive(agent, [a_span(n, 0, seconds=(n, n + 1), attributes=AGENT) for n in range(1, MAX_EPISODES + 3)], [])
+    make_due()
+
+    assert assemble_due() == 1
+
+    assert Episode.objects.count() == MAX_EPISODES + 2
+    assert not Trace.objects.exclude(error="").exists()
 
 
 def test_assemble__unreadable_fragment__does_not_hold_up_the_others(agent: Agent) -> None:

@@ -58,13 +58,16 @@ class World:
     staff: dict[str, Person] = field(default_factory=dict)
 
 
-def use_database(name: str) -> dict[str, str]:
-    """Point this process at database `name` of the configured server; return the environment for children."""
+def use_database(name: str, *, redis_db: int = 9) -> dict[str, str]:
+    """Point this process at database `name` of the configured servers; return the environment for children.
+
+    Two platforms on one Redis need two of its databases, or workers of one would take the other's jobs.
+    """
     connection.close()
     settings.DATABASES["default"]["NAME"] = name
     connection.settings_dict["NAME"] = name
     config = connection.settings_dict
-    redis_url = re.sub(r"([?&]db=|/)\d+$", r"\g<1>9", settings.REDIS_URL)
+    redis_url = re.sub(r"([?&]db=|/)\d+$", rf"\g<1>{redis_db}", settings.REDIS_URL)
     for queue in settings.RQ_QUEUES.values():
         queue["URL"] = redis_url
     address = f"{quote(config['USER'])}{':' + quote(config['PASSWORD']) if config['PASSWORD'] else ''}"
@@ -72,14 +75,14 @@ def use_database(name: str) -> dict[str, str]:
     return {"DATABASE_URL": f"postgresql://{address}@/{name}{query}", "REDIS_URL": redis_url}
 
 
-def fresh_database(name: str = DATABASE) -> dict[str, str]:
+def fresh_database(name: str = DATABASE, *, redis_db: int = 9) -> dict[str, str]:
     """Drop and make database `name`, migrate it, and return the environment for children. Only the demo's own goes."""
     config = connection.settings_dict
     address = {"host": config["HOST"], "port": config["PORT"], "user": config["USER"], "password": config["PASSWORD"]}
     with psycopg.connect(dbname="postgres", autocommit=True, **address) as server:
         server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
         server.execute(f'CREATE DATABASE "{name}"')
-    environment = use_database(name)
+    environment = use_database(name, redis_db=redis_db)
     call_command("migrate", verbosity=0)
     return environment
 

@@ -19,7 +19,10 @@ RESPONSE_USAGE = {
 
 
 class FakeOpenAI(ThreadingHTTPServer):
-    """Calls a tool when it is offered one, else says WORDS. `failing` answers with that status instead."""
+    """Calls a tool when it is offered one and has not answered yet, else says WORDS.
+
+    `failing` answers with that status instead.
+    """
 
     daemon_threads = True
 
@@ -78,14 +81,22 @@ class _Handler(BaseHTTPRequestHandler):
         """Stay silent."""
 
 
+def _is_calling(asked: dict[str, Any]) -> bool:
+    return bool(asked.get("tools")) and asked["messages"][-1]["role"] != "tool"
+
+
+def _finish(asked: dict[str, Any]) -> str:
+    return "tool_calls" if _is_calling(asked) else "stop"
+
+
 def _completion(asked: dict[str, Any]) -> dict[str, Any]:
     text: dict[str, Any] = {"content": "".join(WORDS)}
     if asked.get("response_format"):
         text = {"content": '{"order": "7"}'}
     message = {"role": "assistant", "refusal": None} | (
-        {"content": None, "tool_calls": [CALL]} if asked.get("tools") else text
+        {"content": None, "tool_calls": [CALL]} if _is_calling(asked) else text
     )
-    choice = {"index": 0, "finish_reason": "stop", "logprobs": None, "message": message}
+    choice = {"index": 0, "finish_reason": _finish(asked), "logprobs": None, "message": message}
     return {
         "id": "c1", "object": "chat.completion", "created": 1, "model": f"{asked['model']}-1", "choices": [choice],
         "usage": CHAT_USAGE,
@@ -95,14 +106,14 @@ def _completion(asked: dict[str, Any]) -> dict[str, Any]:
 def _chunks(asked: dict[str, Any]) -> list[dict[str, Any]]:
     about = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": f"{asked['model']}-1"}
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
-    if asked.get("tools"):
+    if _is_calling(asked):
         head = CALL | {"index": 0, "function": {"name": "lookup", "arguments": ""}}
         deltas.append({"tool_calls": [head]})
         deltas += [{"tool_calls": [{"index": 0, "function": {"arguments": part}}]} for part in ('{"order":', ' "7"}')]
     else:
         deltas += [{"content": word} for word in WORDS]
     chunks = [about | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
-    chunks.append(about | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    chunks.append(about | {"choices": [{"index": 0, "delta": {}, "finish_reason": _finish(asked)}]})
     return [*chunks, about | {"choices": [], "usage": CHAT_USAGE}]
 
 

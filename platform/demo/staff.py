@@ -52,6 +52,10 @@ class Person:
             raise RefusedError("login", f"{self.username} was not let in ({answer.status_code})")
         return self
 
+    def page(self, path: str) -> str:
+        """Return a page as the browser gets it."""
+        return self._http.get(path).raise_for_status().text
+
     def get(self, path: str, **query: Any) -> Any:
         """Return what `GET /api/v1{path}` answers."""
         return self._answer(self._http.get(f"/api/v1{path}", params=query))

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["BENCHES", "built", "install", "made", "surroundings"]
+__all__ = ["BENCHES", "ROOT", "built", "install", "made", "surroundings", "wheel"]
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCHES = ROOT / ".whetstone" / "bench"
@@ -36,9 +36,17 @@ def made(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def install(python: Path, *arguments: str) -> None:
-    """Install into an environment; the arguments are those of `uv pip install`."""
-    _uv("pip", "install", "--python", str(python), *arguments)
+def install(python: Path, *arguments: str, cache: str | None = None) -> None:
+    """Install into an environment; the arguments are those of `uv pip install`, `cache` a folder in place of uv's own."""
+    _uv(*(("--cache-dir", cache) if cache else ()), "pip", "install", "--python", str(python), *arguments)
+
+
+def wheel(project: Path, folder: Path) -> Path:
+    """Build the distribution of a project with this environment's tools; return its file."""
+    python = str(ROOT / ".venv" / "bin" / "python")
+    _uv("build", "--wheel", "--no-build-isolation", "--python", python, "--out-dir", str(folder), str(project))
+    (file,) = folder.glob("*.whl")
+    return file
 
 
 def surroundings(more: Mapping[str, str]) -> dict[str, str]:

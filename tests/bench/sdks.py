@@ -81,7 +81,7 @@ def main() -> int:
             OLDER_ENV: built(OLDER_ENV, HERE / "sdks-older-requirements.txt"),
         }
     runs: list[tuple[Case, str, Agent]] = []
-    with served("sdks") as platform, running() as model:
+    with served("sdks", ["web"]) as platform, running() as model:
         for number, case in enumerate(CASES):
             for mode in ("whole", "stream"):
                 agent, key = platform.agent(f"{number}-{mode}")

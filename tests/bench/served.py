@@ -53,11 +53,13 @@ class Served:
 
 
 @contextmanager
-def served(bench: str, programs: Collection[str] = ("web",)) -> Iterator[Served]:
-    """Run the named programs of the platform on a database of the bench's own; end them afterwards."""
+def served(bench: str, programs: Collection[str] = ()) -> Iterator[Served]:
+    """Run the platform, or some of its programs, on a database of the bench's own; end them afterwards."""
     environment = fresh_database(f"whetstone_bench_{bench}", redis_db=_REDIS_DB)
     port = free_port()
-    chosen = [one for one in platform_programs(port=port, environment=environment) if one.name in programs]
+    chosen = [
+        one for one in platform_programs(port=port, environment=environment) if not programs or one.name in programs
+    ]
     with acting(MACHINE, reason="bench"):
         team = Team.objects.create(slug="bench", name="Bench")
         owner = User(username="owner", is_simulated=True)

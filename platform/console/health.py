@@ -122,7 +122,8 @@ class _Loop:
         yield _gauge("guard_age_seconds", "Since the guard last finished; -1 when it never did.",
                      _age("releases.jobs.tick_releases"))  # fmt: skip
         yield _gauge("unsealed_events", "Events of the record waiting for their seal.", chain.unsealed)
-        yield _gauge("sealed_events", "Events in the chain.", chain.sealed)
+        yield _gauge("sealed_head", "Sequence number of the last sealed event, the head of the chain; 0 before the first.",
+                     chain.sealed)  # fmt: skip
         live = GaugeMetricFamily(
             "whetstone_live_releases", "Releases whose weight decides what users get.", labels=["status"]
         )

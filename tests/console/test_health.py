@@ -9,6 +9,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
+from audit.chain import seal_events
+from audit.models import Seal
 from episodes.completeness import count_captured
 from episodes.models import Episode
 from harness.models import Agent, ApiKey
@@ -85,6 +87,24 @@ def test_metrics__of_the_account__name_states_lag_and_gaps(client: Client, agent
     assert 'whetstone_analysis_gap{agent="shop-desk"} 1.0' in lines
     lag = next(line for line in lines if line.startswith('whetstone_analysis_lag_p95_seconds{agent="shop-desk"}'))
     assert float(lag.rsplit(" ", 1)[1]) == pytest.approx(500, abs=30)
+
+
+def test_metrics_and_page__of_a_sealed_record__show_its_head(
+    client: Client, agent: Agent, cast: SimpleNamespace
+) -> None:
+    assert b"whetstone_sealed_head 0.0" in client.get("/metrics").content
+    sealed = seal_events()
+    head = Seal.objects.order_by("-seq").first()
+    client.force_login(cast.auditor)
+
+    body = client.get("/metrics").content.decode()
+    page = client.get(reverse("console:health")).content.decode()
+
+    assert head is not None
+    assert head.seq == sealed > 0
+    assert f"whetstone_sealed_head {float(head.seq)}" in body
+    assert f"sealed up to event {head.seq}" in page
+    assert head.hash in page
 
 
 def test_page__of_health__shows_the_account_and_cries_at_a_gap(

@@ -24,6 +24,7 @@ __all__ = [
     "student_t_cdf",
     "student_t_quantile",
     "welch_greater_p",
+    "wilson_bounds",
     "worst_slice_p",
     "z_quantile",
     "zero_event_bound",
@@ -233,6 +234,13 @@ def _drawn_patterns(rows: list[tuple[int, ...]]) -> np.ndarray:
     raw = np.random.PCG64(seed).random_raw(SLICE_DRAWS * words)
     octets = np.asarray(raw, dtype="<u8").view(np.uint8).reshape(SLICE_DRAWS, words * 8)
     return np.unpackbits(octets, axis=1)[:, : len(rows)]
+
+
+def wilson_bounds(rate: float, number: int, z: float) -> tuple[float, float]:
+    """Return the score bounds of a proportion seen `number` times (Wilson 1927); honest at none and at all."""
+    center = (rate + z * z / (2.0 * number)) / (1.0 + z * z / number)
+    half = z / (1.0 + z * z / number) * math.sqrt(rate * (1.0 - rate) / number + z * z / (4.0 * number * number))
+    return center - half, center + half
 
 
 def zero_event_bound(trials: int, confidence: float = 0.95) -> float:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
+from evals.statistics import wilson_bounds
 from releases.bucketing import Arm
 from releases.guard.confidence import MIN_USERS, Bounds, Strata, half_width
 from releases.guard.observations import Observation
@@ -314,15 +315,9 @@ def difference_interval(strata: Sequence[Stratum], *, confidence: float = 0.95) 
     for one in strata:
         share = one.users_1 * one.users_2 / (one.users_1 + one.users_2) / total
         rate_1, rate_2 = one.failures_1 / one.users_1, one.failures_2 / one.users_2
-        low_1, high_1 = _wilson(rate_1, one.users_1, z)
-        low_2, high_2 = _wilson(rate_2, one.users_2, z)
+        low_1, high_1 = wilson_bounds(rate_1, one.users_1, z)
+        low_2, high_2 = wilson_bounds(rate_2, one.users_2, z)
         difference += share * (rate_1 - rate_2)
         below += share * share * ((rate_1 - low_1) ** 2 + (high_2 - rate_2) ** 2)
         above += share * share * ((high_1 - rate_1) ** 2 + (rate_2 - low_2) ** 2)
     return Interval(difference, difference - math.sqrt(below), difference + math.sqrt(above))
-
-
-def _wilson(rate: float, users: int, z: float) -> tuple[float, float]:
-    center = (rate + z * z / (2.0 * users)) / (1.0 + z * z / users)
-    half = z / (1.0 + z * z / users) * math.sqrt(rate * (1.0 - rate) / users + z * z / (4.0 * users * users))
-    return center - half, center + half

@@ -161,6 +161,7 @@ AUDIT_VERIFICATIONS = [
     "episodes.commitments.verify_committed"
 ]  # functions that yield `audit.chain.Finding`; `verify_audit` runs them too
 HARNESS_RESOLVER = "releases.serving.resolve"
+AGENT_CARDS = ["console.attempts.card"]  # what an agent's page shows besides: a template's name and what it needs
 
 # Serving: a thread hears of changes at once and looks every second; 0 reads anew at every call, for tests
 SERVING_LISTENS = True

@@ -23,6 +23,7 @@ urlpatterns = [
     path("api/v1/", include("evals.api.urls")),
     path("api/v1/", include("releases.api.urls")),
     path("api/v1/", include("lessons.api.urls")),
+    path("api/v1/", include("console.api")),
     path("api/v1/", include("harness.api.urls")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.module_loading import import_string
 from unfold.decorators import display
 
 from accounts.access import can
@@ -80,6 +82,7 @@ class AgentAdmin(GovernedAdmin):
             "layers": sorted(row.stable.document) if row.stable else [],
             "may_stop": can(actor, Permission.STOP_RELEASE, scope), "may_run": can(actor, Permission.RUN_RELEASE, scope),
             "may_write": can(actor, Permission.WRITE_PROPOSAL, scope), "may_change": can(actor, Permission.PROPOSE_CHANGE, scope),
+            "cards": [import_string(name)(row) for name in settings.AGENT_CARDS],
         }  # fmt: skip
 
     @display(description="Stable")

@@ -202,3 +202,13 @@ def test_power__effect_of_two_and_a_half_errors__is_four_fifths() -> None:
 def test_pass_hat_k__mixed_cases__is_the_mean_of_the_ratios() -> None:
     assert statistics.pass_hat_k([3, 2, 0], [3, 3, 3], 2) == pytest.approx((1 + 1 / 3 + 0) / 3)
     assert statistics.pass_hat_k([1], [1], 2) is None
+
+
+@given(st.integers(min_value=1, max_value=500), st.data())
+def test_wilson__any_count__agrees_with_scipy(n: int, data: st.DataObject) -> None:
+    k = data.draw(st.integers(min_value=0, max_value=n))
+
+    lower, upper = statistics.wilson_bounds(k / n, n, statistics.z_quantile(0.975))
+
+    expected = stats.binomtest(k, n).proportion_ci(confidence_level=0.95, method="wilson")
+    assert (max(0.0, lower), min(1.0, upper)) == pytest.approx((expected.low, expected.high), abs=1e-9)

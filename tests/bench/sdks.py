@@ -33,7 +33,7 @@ from tests.bench.served import Served, served
 from tests.whetstone.fake_openai import CALL, CHAT_USAGE, WORDS, running
 
 HERE = Path(__file__).parent
-AGENT_S, ASSEMBLY_S = 90, 150
+AGENT_S, ASSEMBLY_S = 150, 150
 SDKS_ENV, OLDER_ENV = "sdks-env", "sdks-older-env"
 CONTENT = ("input", "output", "model", "tokens", "tool_calls")
 BARE = ("model", "tokens")

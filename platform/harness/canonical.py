@@ -50,9 +50,11 @@ _UNLIKE_RFC8785 = re.compile(rb"(?:^|[:,\[])-?\d+(?:\.0(?:[,\]}]|$)|(?:\.\d+)?e)
 
 _INTEGRAL = (b".0,", b".0]", b".0}")
 _BEYOND_BASIC_PLANE = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")
-_LARGE_FLOAT = b"0e00"  # every digit read as a nought
 _DIGITS = bytes.maketrans(b"0123456789", b"0000000000")
-_LONG_NUMBER = b"0" * 16  # 2^53 has sixteen digits
+_BLANKS = b" \t\n\r"
+# 2^53 has sixteen digits. The digits behind a point only make a number more exact than it can be.
+_LONG_NUMBERS = tuple(before + b"0" * 16 for before in (b":", b",", b"[", b"-"))
+_LARGE_FLOAT = b"0e+0"  # with digits as zeros
 _SURELY_DEEP = b"\n" + b" " * (2 * (MAX_DEPTH - 4))
 
 
@@ -127,23 +129,33 @@ def plain_json(text: bytes) -> Any:
     """Read JSON text that a few scans in C show to be clean, without a walk over it; else raise `UnsureError`.
 
     The scans look for what `clean_json` and `parse_json` refuse, and are wrong only on the safe side: NUL, numbers of
-    sixteen digits, repeated names (fewer names than colons after quotes), and nesting near `MAX_DEPTH`. Half surrogates,
-    infinities and what is no JSON orjson refuses itself.
+    sixteen digits, as they came or as they are written out, repeated names (fewer names than colons after quotes), and
+    nesting near `MAX_DEPTH`. Half surrogates, infinities and what is no JSON orjson refuses itself.
     """
-    if b"\\u0000" in text or _LONG_NUMBER in text.translate(_DIGITS):
+    told = text.translate(_DIGITS, _BLANKS)
+    if b"\\u0000" in text or _has_long_number(told):
         raise UnsureError
     try:
         value = orjson.loads(text)
         spread = orjson.dumps(value, option=orjson.OPT_INDENT_2)
     except (ValueError, TypeError, RecursionError) as error:
         raise UnsureError from error
-    if _names(text) != _names(spread) or _SURELY_DEEP in spread or _LARGE_FLOAT in spread.translate(_DIGITS):
+    kept = spread.translate(_DIGITS, _BLANKS)
+    if _names(told) != _names(kept) or _SURELY_DEEP in spread or _has_long_number(kept) or _LARGE_FLOAT in kept:
         raise UnsureError
     return value
 
 
-def _names(text: bytes) -> int:
-    return text.count(b'":') - text.count(b'\\":')
+def _has_long_number(told: bytes) -> bool:
+    return told.startswith(b"0" * 16) or any(number in told for number in _LONG_NUMBERS)
+
+
+def _names(told: bytes) -> int:
+    """Count the names of JSON text without blanks; raise `UnsureError` where one may end in a backslash."""
+    quoted = told.count(b'\\":')
+    if quoted and b'\\\\":' in told:
+        raise UnsureError
+    return told.count(b'":') - quoted
 
 
 def sha256_hex(body: bytes) -> str:

@@ -43,11 +43,12 @@ class Refused:
 
 def _in_utc(moment: datetime) -> datetime:
     """Return the moment in UTC; one without a zone is taken to be in UTC."""
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    # Compared before it is converted: near the ends of the calendar a zone leads out of it.
     if not _EARLIEST <= moment <= datetime.now(UTC) + _MAX_AHEAD:
         message = f"{moment.isoformat()} is before 2000 or more than a day ahead; send the time in UTC (ISO 8601)"
         raise ValueError(message)
-    return moment
+    return moment.astimezone(UTC)
 
 
 def _nothing_for_null(value: Any) -> Any:

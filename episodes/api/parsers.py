@@ -1,8 +1,9 @@
 """Reads a batch of episodes off the wire: one object, a list, or a line each; plain or gzip; bounded before it is read."""
 
 import json
+import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
 from rest_framework.parsers import BaseParser
@@ -39,10 +40,13 @@ class EpisodesParser(BaseParser):
             return PlainItems(value if isinstance(value, list) else [value])
         try:
             value = _loads(body)
-        except (ValueError, RecursionError) as error:
-            raise UnreadableBatchError(
-                f"The body is not JSON: {_why(error)}. Send one episode, a list, or NDJSON."
-            ) from error
+        except RecursionError as error:
+            items = list(_each(_elements(body), "episode"))
+            if not items:
+                raise _unreadable(error) from error
+            return items
+        except ValueError as error:
+            raise _unreadable(error) from error
         return value if isinstance(value, list) else [value]
 
 
@@ -61,7 +65,7 @@ class EpisodeLinesParser(BaseParser):
         try:
             return PlainItems(plain_json(line) for line in body.split(b"\n") if line.strip())
         except UnsureError:
-            items = list(_lines(body))
+            items = list(_each((line for line in body.split(b"\n") if line.strip()), "line"))
         if items and all(isinstance(item, Refused) for item in items):
             raise UnreadableBatchError(f"No line is JSON. The first: {items[0].reason}")
         return items
@@ -73,14 +77,40 @@ class EpisodeJsonLinesParser(EpisodeLinesParser):
     media_type = "application/jsonl"
 
 
-def _lines(body: bytes) -> Iterator[Any]:
-    for line in body.split(b"\n"):
-        if not line.strip():
-            continue
+# A text, a run of brackets, or a comma.
+_MARK = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{]+|[\]}]+|,', re.DOTALL)
+
+
+def _elements(body: bytes) -> Iterator[bytes]:
+    """Yield the elements of a list, cut at its own commas; nothing where the body is no whole list.
+
+    What is too deep to be read at once is cut first: one element that is nested without end must not cost the others.
+    """
+    body = body.strip()
+    depth, start, cuts = 0, 1, []
+    for mark in _MARK.finditer(body):
+        sign = mark.group()
+        if sign == b"," and depth == 1:
+            cuts.append(body[start : mark.start()])
+            start = mark.end()
+        elif sign[0] in b"[{":
+            depth += len(sign)
+        elif sign[0] in b"]}":
+            depth -= len(sign)
+            if depth <= 0:
+                is_whole = depth == 0 and mark.end() == len(body) and body.startswith(b"[") and body.endswith(b"]")
+                yield from (*cuts, body[start:-1]) if is_whole else ()
+                return
+
+
+def _each(texts: Iterable[bytes], what: str) -> Iterator[Any]:
+    for text in texts:
         try:
-            yield _loads(line)
-        except (ValueError, RecursionError) as error:
-            yield Refused("not_json", f"The line is not JSON: {_why(error)}.")
+            yield _loads(text)
+        except RecursionError as error:
+            yield Refused("too_deep", f"The {what} is not read: {_why(error)}. Flatten it.")
+        except ValueError as error:
+            yield Refused("not_json", f"The {what} is not JSON: {_why(error)}.")
 
 
 def _loads(body: bytes) -> Any:
@@ -101,6 +131,10 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         members |= {name: RepeatedName() for name in members if names.count(name) > 1}
     return members
+
+
+def _unreadable(error: Exception) -> UnreadableBatchError:
+    return UnreadableBatchError(f"The body is not JSON: {_why(error)}. Send one episode, a list, or NDJSON.")
 
 
 def _why(error: Exception) -> str:

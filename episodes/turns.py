@@ -28,10 +28,11 @@ def turns_of(messages: object) -> list[Turn]:
     """Return the spoken turns of a message list; tool results, empty texts and malformed entries are passed over."""
     if not isinstance(messages, list):
         return []
+    # The roles as a tuple: a malformed one may be a list or an object, which cannot be looked up in a set.
     return [
         Turn(str(message["role"]), text)
         for message in messages
-        if isinstance(message, Mapping) and message.get("role") in {"user", "assistant"} and (text := _text_of(message))
+        if isinstance(message, Mapping) and message.get("role") in ("user", "assistant") and (text := _text_of(message))
     ]
 
 

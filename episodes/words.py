@@ -8,7 +8,8 @@ __all__ = ["MAX_CHARACTERS", "searchable_text"]
 # Of the input and of the output each: enough for a talk, and far below the 1 MB that a tsvector may take.
 MAX_CHARACTERS = 4_000
 # The system's prompt is the same in every episode: whoever searches a word wants to know who said it.
-_NOT_SAID = frozenset({"system", "developer"})
+# A tuple: what stands under `role` may be any JSON, and not all of it can be looked up in a set.
+_NOT_SAID = ("system", "developer")
 _LABELS = frozenset({"role", "type", "id", "name", "tool_call_id", "finish_reason"})
 
 

@@ -95,9 +95,11 @@ def _keep_evidence(proposal: Proposal, quotes: Iterable[Quote]) -> None:
 
 def text_of(episode: Episode) -> str:
     """Return all words said in an episode, where quotes are looked up."""
-    messages = episode.input.get("messages", []) if isinstance(episode.input, dict) else []
+    heard = episode.input.get("messages") if isinstance(episode.input, dict) else None
+    messages = heard if isinstance(heard, list) else []
     said = [str(message.get("content", "")) for message in messages if isinstance(message, dict)]
-    return "\n".join([*said, episode.output_text])
+    # A message of several parts is quoted as it is read: joined.
+    return "\n".join([*said, *episode.user_texts(), episode.output_text])
 
 
 def candidate_document(proposal: Proposal) -> dict[str, Any]:

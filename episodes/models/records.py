@@ -12,6 +12,7 @@ from accounts.ids import uuid7
 from episodes.content import CONTENT
 from episodes.detectors.readings import StepReading
 from episodes.querysets import ConversationQuerySet, EpisodeQuerySet, RefValues
+from episodes.turns import turns_of
 from harness.models import Agent
 
 __all__ = ["Conversation", "Episode", "Split"]
@@ -168,8 +169,8 @@ class Episode(models.Model):
 
     def user_texts(self) -> list[str]:
         """Return what the user said up to this run, oldest first."""
-        messages = self.input.get("messages", []) if isinstance(self.input, dict) else []
-        return [str(m.get("content", "")) for m in messages if isinstance(m, dict) and m.get("role") == "user"]
+        messages = self.input.get("messages") if isinstance(self.input, dict) else None
+        return [turn.text for turn in turns_of(messages) if turn.role == "user"]
 
     @property
     def first_user_text(self) -> str:

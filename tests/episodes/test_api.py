@@ -96,6 +96,26 @@ def test_post__strange_json__is_refused_item_by_item(api: Api, agent_key: str) -
     assert codes == ["not_finite", "big_integer", "lone_surrogate", "not_json", "nul", "invalid", "invalid", "invalid"]
 
 
+def test_post__one_item_nested_without_end__costs_no_other(api: Api, agent_key: str) -> None:
+    deep = '{"id": "deep", "attributes": {"said": "\\"]},[", "a": ' + "[" * 60_000 + "]" * 60_000 + "}}"
+    body = f"[{json.dumps(item('a'))}, {deep},\n{json.dumps(item('b, ]} \\'))}]"
+
+    answer = post(api(agent_key), body.encode()).json()
+
+    assert answer["accepted"] == 2
+    assert [(r["index"], r["code"]) for r in answer["rejected"]] == [(1, "too_deep")]
+    for broken in (f"{body[:-1]}}}", f"{body}]", f"{body},{body}", body[:-1], f"x{body}"):
+        assert post(api(agent_key), broken.encode()).json()["code"] == "unreadable"
+
+
+def test_lists__episode_whose_messages_are_none__are_shown(api: Api, agent: Agent, cast: SimpleNamespace) -> None:
+    captured(agent, item("a") | {"input": {"messages": None}})
+
+    answer = api(cast.engineer).get(URL)
+
+    assert (answer.status_code, answer.json()["results"][0]["opening"]) == (200, "")
+
+
 def test_post__again__counts_duplicates(api: Api, agent_key: str) -> None:
     post(api(agent_key), [item("a")])
 

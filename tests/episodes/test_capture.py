@@ -12,7 +12,8 @@ from episodes.jobs import understand_captured
 from episodes.models import Conversation, Episode
 from harness.models import Agent
 from jobs.models import Task
-from tests.episodes.factories import LONG_AGO, captured, item, later, tool_step
+from proposals.drafting import text_of
+from tests.episodes.factories import LONG_AGO, captured, item, later, tool_step, understood
 
 pytestmark = pytest.mark.django_db
 
@@ -57,6 +58,8 @@ def test_capture__only_an_id__is_a_conversation_of_its_own(agent: Agent) -> None
         ({"mood": "good"}, "invalid"),
         ({"steps": [{"kind": "dance"}]}, "invalid"),
         ({"started_at": "2999-01-01T00:00:00Z"}, "invalid"),
+        ({"started_at": "0001-01-01T00:00:00+14:00"}, "invalid"),
+        ({"ended_at": "9999-12-31T23:59:59-14:00"}, "invalid"),
         ({"ended_at": "2025-02-28T00:00:00Z"}, "invalid"),
         ({"agent": "another-desk"}, "other_agent"),
         ({"weight": 2}, "invalid"),
@@ -71,6 +74,8 @@ def test_capture__only_an_id__is_a_conversation_of_its_own(agent: Agent) -> None
         "unknown-field",
         "step",
         "future",
+        "before-the-calendar",
+        "after-the-calendar",
         "backwards",
         "agent",
         "weight",
@@ -97,6 +102,28 @@ def test_capture__too_deep_or_no_object__is_refused_by_item(agent: Agent) -> Non
 
     assert [(r.index, r.code) for r in receipt.rejected] == [(0, "too_deep"), (1, "invalid"), (2, "not_json")]
     assert receipt.accepted == 1
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [None, 5, "said", {}, [None], [{"role": ["user"]}], [{"role": {}, "content": {}}], [{"role": "user", "content": None}]],
+    ids=repr,
+)  # fmt: skip
+def test_capture__messages_of_any_shape__are_kept_and_read_as_nothing_said(agent: Agent, messages: object) -> None:
+    [episode] = understood(agent, item("a") | {"input": {"messages": messages}})
+
+    assert (episode.input, episode.analysis_error) == ({"messages": messages}, "")
+    assert (episode.user_texts(), episode.first_user_text, episode.conversation.opening) == ([], "", "")
+    assert episode.understood_at
+
+
+def test_capture__message_of_several_parts__is_read_as_text(agent: Agent) -> None:
+    parts = [{"type": "text", "text": "Where is"}, {"type": "image_url"}, {"type": "text", "text": "my order?"}]
+
+    [episode] = captured(agent, item("a") | {"input": {"messages": [{"role": "user", "content": parts}]}})
+
+    assert episode.last_user_text == episode.conversation.opening == "Where is my order?"
+    assert "Where is my order?" in text_of(episode)
 
 
 def test_capture__same_batch_again__changes_nothing(agent: Agent) -> None:

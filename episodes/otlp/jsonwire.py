@@ -17,6 +17,7 @@ __all__ = ["log_of", "log_records", "span_of", "span_records"]
 
 _MAX_INT64 = 2**63 - 1
 _MAX_FIXED64 = 2**64 - 1
+_MAX_DIGITS = 20
 _HEX = re.compile(r"[0-9a-fA-F]*")
 _NUMBER = re.compile(r"-?[0-9]{1,20}")
 _STATUS = {"STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}
@@ -121,16 +122,30 @@ def _parsed(body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         pass
-    # Exporters in JavaScript cut texts inside surrogate pairs; only the strict reader minds, so the patient one is asked.
+    # Exporters in JavaScript cut texts inside surrogate pairs, and some write numbers that no double holds. One such value
+    # must not cost the whole request, which nobody would send again, so the patient reader is asked; texts are cleaned later.
     try:
-        patient = json.loads(body.decode("utf-8-sig", "replace"), parse_constant=str)
-        return orjson.loads(json.dumps(patient, ensure_ascii=False).encode("utf-8", "replace"))
+        text = body.decode("utf-8-sig", "replace")
+        return json.loads(text, parse_constant=str, parse_int=_whole_or_text, parse_float=_double_or_text)
     except (ValueError, RecursionError) as error:
         sentence = (
-            f"The body is not JSON: {str(error)[:200]}. Send OTLP/JSON with Content-Type application/json, or protobuf "
+            f"The body is not JSON: {_why(error)}. Send OTLP/JSON with Content-Type application/json, or protobuf "
             "with application/x-protobuf."
         )
         raise UnreadableError(sentence) from error
+
+
+def _why(error: Exception) -> str:
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
+
+
+def _whole_or_text(text: str) -> int | str:
+    return int(text) if len(text) <= _MAX_DIGITS else text
+
+
+def _double_or_text(text: str) -> float | str:
+    number = float(text)
+    return number if math.isfinite(number) else text
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

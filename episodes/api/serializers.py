@@ -17,6 +17,7 @@ from episodes.models import (
     Pattern,
     Signal,
 )
+from episodes.models.judgments import Layer
 
 __all__ = [
     "CaptureReceipt",
@@ -38,8 +39,8 @@ __all__ = [
 ]
 
 
-def _slug(name: str = "slug") -> Any:
-    return serializers.SlugRelatedField(name, read_only=True)
+def _slug(name: str = "slug", *, allow_null: bool = False) -> Any:
+    return serializers.SlugRelatedField(name, read_only=True, allow_null=allow_null)
 
 
 class StepCreate(serializers.Serializer[Any]):
@@ -194,7 +195,7 @@ class EpisodeDetail(EpisodeRow):
 
 class ConversationRow(serializers.ModelSerializer[Conversation]):
     agent = _slug()
-    intent = _slug()
+    intent = _slug(allow_null=True)
 
     class Meta:
         model = Conversation
@@ -220,7 +221,7 @@ class CoverageDetail(serializers.ModelSerializer[CorrectedEpisode]):
 
 class CorrectionDetail(serializers.ModelSerializer[Correction]):
     agent = _slug()
-    intent = _slug()
+    intent = _slug(allow_null=True)
     coverage = CoverageDetail(many=True, read_only=True)
 
     class Meta:
@@ -232,6 +233,8 @@ class CorrectionDetail(serializers.ModelSerializer[Correction]):
 
 
 class CritiqueDetail(serializers.ModelSerializer[Critique]):
+    attributed_layer = serializers.ChoiceField(choices=Layer.choices, allow_blank=True, read_only=True)
+
     class Meta:
         model = Critique
         fields = (
@@ -242,7 +245,7 @@ class CritiqueDetail(serializers.ModelSerializer[Critique]):
 
 class PatternDetail(serializers.ModelSerializer[Pattern]):
     agent = _slug()
-    intent = _slug()
+    intent = _slug(allow_null=True)
 
     class Meta:
         model = Pattern
@@ -254,7 +257,7 @@ class PatternDetail(serializers.ModelSerializer[Pattern]):
 
 class IntentDetail(serializers.ModelSerializer[Intent]):
     agent = _slug()
-    parent = _slug()
+    parent = _slug(allow_null=True)
 
     class Meta:
         model = Intent

@@ -138,6 +138,7 @@ class RunCreate(serializers.Serializer[Any]):
 class RunRow(serializers.ModelSerializer[Run]):
     agent = serializers.CharField(source="agent.slug")
     num_done = serializers.IntegerField(read_only=True)
+    verdict = serializers.ChoiceField(choices=Run.Verdict.choices, allow_blank=True, read_only=True)
 
     class Meta:
         model = Run

@@ -41,6 +41,7 @@ class ReleaseRow(serializers.ModelSerializer[Release]):
     version = serializers.IntegerField(source="version.number")
     digest = serializers.CharField(source="version.digest")
     baseline = serializers.IntegerField(source="baseline.number")
+    effect = serializers.ChoiceField(choices=Release.Effect.choices, allow_blank=True, read_only=True)
 
     class Meta:
         model = Release

@@ -154,8 +154,8 @@ def _usage(run: Run, calls: Sequence[Node], heard: Sequence[Node]) -> dict[str, 
     if calls:
         usage["model_calls"] = len(calls)
     span = run.root.span
-    if run.root.has_arrived and span.end_ns >= span.start_ns > 0:
-        usage["latency_ms"] = (span.end_ns - span.start_ns) / 1e6
+    if run.root.has_arrived and span.duration_ms is not None:
+        usage["latency_ms"] = span.duration_ms
     return usage
 
 

@@ -33,6 +33,14 @@ class Span:
     scope: str
     events: list[dict[str, Any]]
 
+    @property
+    def duration_ms(self) -> float | None:
+        """How long the span took, a whole number where it is one; `None` where it has not ended or ends too early."""
+        if not self.end_ns >= self.start_ns > 0:
+            return None
+        whole, rest = divmod(self.end_ns - self.start_ns, 1_000_000)
+        return whole + rest / 1e6 if rest else whole
+
     def to_json(self) -> list[Any]:
         """Return the fields in the order of the class, resource included."""
         return _row(self, self.resource)

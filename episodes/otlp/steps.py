@@ -73,8 +73,8 @@ def _step(node: Node) -> Step:
     error = _error(node)
     if error:
         step["status"], step["error"] = "error", error
-    if span.end_ns and span.end_ns >= span.start_ns > 0 and node.has_arrived:
-        step["latency_ms"] = (span.end_ns - span.start_ns) / 1e6
+    if node.has_arrived and span.duration_ms is not None:
+        step["latency_ms"] = span.duration_ms
     return step
 
 

@@ -3,6 +3,7 @@
 from django.urls import path
 from rest_framework.routers import DefaultRouter
 
+from episodes.api.arrivals import ArrivalsView
 from episodes.api.completeness import CompletenessView
 from episodes.api.views import (
     ConversationViewSet,
@@ -24,4 +25,8 @@ router.register("corrections", CorrectionViewSet, basename="correction")
 router.register("critiques", CritiqueViewSet, basename="critique")
 router.register("patterns", PatternViewSet, basename="pattern")
 router.register("intents", IntentViewSet, basename="intent")
-urlpatterns = [path("completeness", CompletenessView.as_view(), name="completeness"), *router.urls]
+urlpatterns = [
+    path("completeness", CompletenessView.as_view(), name="completeness"),
+    path("agents/<slug:slug>/arrivals", ArrivalsView.as_view(), name="agent-arrivals"),
+    *router.urls,
+]

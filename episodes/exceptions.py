@@ -3,10 +3,12 @@
 from accounts.exceptions import DomainError
 
 __all__ = [
+    "AdoptionMovedError",
     "BadCorrectionError",
     "BadIntentError",
     "BadOutcomeError",
     "BatchTooLargeError",
+    "NothingToAdoptError",
     "UnreadableBatchError",
     "UntrustedSourceError",
 ]
@@ -52,3 +54,15 @@ class BadIntentError(DomainError):
 
     code = "invalid_intent"
     http_status = 422
+
+
+class NothingToAdoptError(DomainError):
+    """The agent's traces show nothing of a harness, or nothing that is not served already."""
+
+    code = "nothing_to_adopt"
+
+
+class AdoptionMovedError(DomainError):
+    """What the traces show, or what is stable, is no longer what the person read."""
+
+    code = "adoption_moved"

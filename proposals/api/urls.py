@@ -3,6 +3,7 @@
 from django.urls import path
 from rest_framework.routers import DefaultRouter
 
+from proposals.api.adoption import AdoptionView
 from proposals.api.views import PatternDraftView, ProposalViewSet, StrategyViewSet
 
 __all__ = ["urlpatterns"]
@@ -12,6 +13,7 @@ router.include_root_view = False
 router.register("proposals", ProposalViewSet, basename="proposal")
 router.register("strategies", StrategyViewSet, basename="strategy")
 urlpatterns = [
+    path("agents/<slug:slug>/adoption", AdoptionView.as_view(), name="agent-adoption"),
     path("patterns/<uuid:pk>/draft", PatternDraftView.as_view(), name="pattern-draft"),
     *router.urls,
 ]

@@ -7,8 +7,9 @@ from rest_framework import serializers
 from harness.models import Agent, ApiKey, Change, HarnessVersion, ObjectiveVersion, PolicyVersion
 
 __all__ = [
-    "AgentChange", "AgentCreate", "AgentDetail", "BootstrapRequest", "ChangeCreate", "ChangeDetail", "KeyDetail",
-    "KeyIssue", "KeyOnce", "ObjectiveDetail", "PolicyDetail", "ReasonRequest", "VersionDetail", "VersionDiff", "VersionRow",
+    "AgentChange", "AgentCreate", "AgentDetail", "BootstrapRequest", "ChangeCreate", "ChangeDetail", "DiffLine",
+    "KeyDetail", "KeyIssue", "KeyOnce", "ObjectiveDetail", "PolicyDetail", "ReasonRequest", "VersionDetail", "VersionDiff",
+    "VersionRow",
 ]  # fmt: skip
 
 

@@ -3,9 +3,10 @@
 from typing import Any
 
 from django.conf import settings
-from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.module_loading import import_string
 from unfold.decorators import display
@@ -15,7 +16,7 @@ from accounts.acting import Actor
 from accounts.models import User
 from accounts.roles import Permission
 from audit.desk import STATUS_COLORS, Act, GovernedAdmin, StatefulAdmin, VisibleRelatedFilter, person
-from harness.forms import AgentForm, ApiKeyForm, ChangeForm, StartingDocument
+from harness.forms import EMPTY_DOCUMENT, AgentForm, ApiKeyForm, ChangeForm, StartingDocument
 from harness.lines import pretty, readable_diff
 from harness.models import Agent, ApiKey, Change, HarnessVersion, ObjectiveVersion, PolicyVersion, in_force
 from harness.registration import add_agent
@@ -62,7 +63,7 @@ class AgentAdmin(GovernedAdmin):
     reading_template = "harness/agent.html"
     acts = (
         Act("bootstrap", "Give it its first document", Permission.MANAGE_AGENT, _bootstrap, form=StartingDocument,
-            offered=lambda row: row.stable_id is None),
+            offered=lambda row: row.stable_id is None, initial=lambda _: {"document": EMPTY_DOCUMENT}),
         Act("freeze", "Freeze", Permission.STOP_RELEASE, _freeze, danger=True, offered=lambda row: row.frozen_at is None),
         Act("unfreeze", "Unfreeze", Permission.RUN_RELEASE, _unfreeze, offered=lambda row: row.frozen_at is not None),
     )  # fmt: skip
@@ -73,6 +74,11 @@ class AgentAdmin(GovernedAdmin):
         if document:
             agent.bootstrap(document, by=actor, reason="the first version")
         return agent
+
+    def written(self, request: HttpRequest, row: Agent) -> HttpResponse:
+        """Lead on to connecting the new agent."""
+        messages.success(request, f"Agent {row} is added. Connect it now.")
+        return HttpResponseRedirect(reverse("console:connect", args=(row.pk,)))
 
     def reading(self, request: HttpRequest, row: Agent) -> dict[str, Any]:
         versions = row.versions.order_by("-number").defer("body", "document")[:15]

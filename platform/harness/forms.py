@@ -8,9 +8,9 @@ from accounts.roles import AGENT_KEY_SCOPES, Permission
 from audit.forms import DeskForm, DocumentField
 from harness.models import Agent, ApiKey, Change, in_force
 
-__all__ = ["AgentForm", "ApiKeyForm", "ChangeForm", "StartingDocument"]
+__all__ = ["EMPTY_DOCUMENT", "AgentForm", "ApiKeyForm", "ChangeForm", "StartingDocument"]
 
-EMPTY_DOCUMENT = {
+EMPTY_DOCUMENT: dict[str, object] = {
     "prompt": {"system": "", "rules": {}},
     "tools": {},
     "context": {"documents": {}, "retrieval": {"top_k": 3}},
@@ -39,8 +39,8 @@ class AgentForm(DeskForm):
     )
     document = DocumentField(
         required=False,
-        initial=EMPTY_DOCUMENT,
-        help_text="Version 1, served at once. Empty: the agent waits for its first document.",
+        help_text="Version 1, served at once. Empty: the agent waits for its first document, which can be adopted from "
+        "the traces it sends.",
     )
 
     def prepare(self) -> None:

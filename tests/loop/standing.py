@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from tests.loop.asking import Line
 __all__ = ["Standing", "standing"]
 
 READY_S = 300.0
-NUM_WORKERS = 4
+PROGRAMS = ("web", "worker", "runs", "embedding", "clock-worker", "clock")
+WORKERS = frozenset({"worker", "runs", "embedding", "clock-worker"})
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,13 @@ class Standing:
     endpoints: Endpoints
     base_url: str
     facts: Mapping[str, Any]
+    num_workers: int
 
     def is_ready(self) -> bool:
         """Tell whether the web process answers and every worker has reported for work."""
         with contextlib.suppress(httpx.TransportError, redis.RedisError):
             answer = httpx.get(f"{self.base_url}/readyz", timeout=5.0, trust_env=False)
-            return answer.is_success and ask_valkey(self.endpoints, "SCARD", "rq:workers") == NUM_WORKERS
+            return answer.is_success and ask_valkey(self.endpoints, "SCARD", "rq:workers") == self.num_workers
         return False
 
     def line(self, key: int = 0) -> Line:
@@ -66,8 +68,11 @@ class Standing:
 
 
 @contextlib.contextmanager
-def standing(story: str, *, logs: Path) -> Iterator[Standing]:
-    """Lend a platform founded for `story`; afterwards its audit record must hold, and all but its logs is removed."""
+def standing(story: str, *, logs: Path, programs: Collection[str] = PROGRAMS) -> Iterator[Standing]:
+    """Lend a platform founded for `story`, with these of its programs; afterwards its audit record must hold.
+
+    All but its logs is removed.
+    """
     with state_root() as root:
         endpoints = ensure(root=root)
         environment = {
@@ -77,8 +82,10 @@ def standing(story: str, *, logs: Path) -> Iterator[Standing]:
         }
         facts = json.loads(_run([sys.executable, "-m", "tests.loop.founding", story], environment))
         port = free_port()
-        with Processes(platform_programs(port=port, environment=environment), logs=logs):
-            platform = Standing(root, endpoints, f"http://127.0.0.1:{port}", facts)
+        wanted = [one for one in platform_programs(port=port, environment=environment) if one.name in programs]
+        with Processes(wanted, logs=logs):
+            num_workers = len(WORKERS.intersection(programs))
+            platform = Standing(root, endpoints, f"http://127.0.0.1:{port}", facts, num_workers)
             assert until(platform.is_ready, timeout_s=READY_S), f"not ready; see {logs}"
             yield platform
         assert "The record holds" in _run([sys.executable, "-m", "django", "verify_audit", "--seal"], environment)

@@ -15,7 +15,8 @@ __all__ = ["EpisodeAmendment"]
 class EpisodeAmendment(models.Model):
     """The content an episode had before late records of its run amended it. Append-only.
 
-    The database lets an episode's content change only where this row was written first.
+    The database lets an episode's content change only where this row was written first. An episode may come to say
+    again what it said before: a span that counted as its own turns out to belong to another agent's run.
     """
 
     AGENT_PATH: ClassVar[str] = "episode__agent"
@@ -32,7 +33,6 @@ class EpisodeAmendment(models.Model):
 
     class Meta:
         ordering = ("-id",)
-        constraints = (models.UniqueConstraint(fields=("episode", "previous_digest"), name="amended_once"),)
         indexes = (
             models.Index(
                 fields=("previous_committed_at",),

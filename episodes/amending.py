@@ -1,6 +1,7 @@
 """Amends an episode whose run said more after it was captured; what it said before stays written down."""
 
 import contextlib
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -9,31 +10,36 @@ from django.utils import timezone
 
 from episodes.capture import conversation_for
 from episodes.content import CONTENT, as_json
-from episodes.door import Refused, read_item
+from episodes.door import Read, Refused, read_item
 from episodes.finding import index_words
+from episodes.locks import in_one_piece
 from episodes.models import Conversation, Episode, EpisodeAmendment
 from harness.models import Agent
 
 __all__ = ["amend"]
 
 
-@transaction.atomic
-def amend(agent: Agent, item: dict[str, Any], *, reason: str) -> bool:
-    """Give a captured episode the content of `item`, which has its id; return whether anything changed.
+def amend(agent: Agent, item: dict[str, Any], *, reason: str) -> str:
+    """Give a captured episode the content of `item`, which has its id; return why not, empty where it has it now.
 
     The earlier content and digest stay as an amendment, and the new digest enters the record with the next root. What
-    was understood of the episode stays as it is, for analysis runs once, but it is found by its new words. An item the door refuses changes nothing.
+    was understood of the episode stays as it is, for analysis runs once, but it is found by its new words. An item the
+    door refuses, or that would put a second user into a conversation, changes nothing.
     """
     read = read_item(item, agent_slug=agent.slug, redacted_kinds=agent.current_policy().redaction.kinds)
     if isinstance(read, Refused):
-        return False
+        return read.reason
+    return in_one_piece(partial(_amend, agent, read, reason))
+
+
+def _amend(agent: Agent, read: Read, reason: str) -> str:
     rows = Episode.objects.select_for_update(of=("self",), no_key=True).select_related("conversation")
     episode = rows.defer("conversation__embedding").get(agent=agent, external_id=read.item.id)
     if episode.body_digest == read.digest:
-        return False
+        return ""
     conversation_id = conversation_for(agent, read)
     if conversation_id is None:
-        return False
+        return f"Conversation {read.item.conversation!r} belongs to another subject; the episode stays as it was."
     EpisodeAmendment.objects.create(
         episode=episode, previous_content=as_json(episode.content()), previous_digest=episode.body_digest,
         previous_committed_at=episode.committed_at, reason=reason,
@@ -50,7 +56,7 @@ def amend(agent: Agent, item: dict[str, Any], *, reason: str) -> bool:
         index_words([episode])
     if left.pk != conversation_id:
         _forget_if_empty(left)
-    return True
+    return ""
 
 
 def _forget_if_empty(conversation: Conversation) -> None:

@@ -2,14 +2,14 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from itertools import batched
 from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db import transaction
 from django.utils import timezone
 
 from accounts.acting import MACHINE
@@ -17,7 +17,8 @@ from episodes.amending import amend
 from episodes.capture import MAX_EPISODES, capture
 from episodes.door import PlainItems
 from episodes.judging import report_outcome
-from episodes.models import Episode, Outcome, Trace, TraceFragment
+from episodes.locks import in_one_piece
+from episodes.models import Conversation, Episode, Outcome, Trace, TraceFragment
 from episodes.otlp.assembly import Assembled, episodes_of
 from episodes.otlp.spans import load_fragment
 from episodes.tracing import SILENCE_S
@@ -38,19 +39,18 @@ def assemble_due(*, batch: int = _BATCH) -> int:
     trace due again.
     """
     total = 0
-    while taken := _assemble_batch(batch):
+    while taken := in_one_piece(partial(_assemble_batch, batch)):
         total += taken
     return total
 
 
-@transaction.atomic
 def _assemble_batch(batch: int) -> int:
     due = Trace.objects.due().select_for_update(skip_locked=True, of=("self",), no_key=True)
     traces = list(due.select_related("agent__policy").order_by("due_at")[:batch])
     by_agent: dict[UUID, list[Trace]] = defaultdict(list)
     for trace in traces:
         by_agent[trace.agent_id].append(trace)
-    for own in by_agent.values():
+    for _, own in sorted(by_agent.items()):
         _assemble(own[0].agent, own)
     Trace.objects.bulk_update(traces, ["due_at", "error"], batch_size=batch)
     return len(traces)
@@ -94,16 +94,28 @@ def _write(agent: Agent, found: Sequence[Assembled]) -> dict[str, str]:
     """Capture what is new and amend what is known; return by trace why an episode was refused."""
     errors: dict[str, str] = {}
     items = {one.item["id"]: one for one in found}
+    _hold_known(agent, items)
     for some in batched(found, MAX_EPISODES, strict=False):
         for rejection in capture(agent, _plain_items(some)).rejected:
+            why = rejection.reason
             if rejection.code == "already_captured":
-                amend(agent, items[rejection.id].item, reason="late spans of its trace")
-            else:
-                errors[rejection.id.partition(":")[0]] = rejection.reason
+                why = amend(agent, items[rejection.id].item, reason="late spans of its trace")
+            if why:
+                errors[rejection.id.partition(":")[0]] = why
     for one in found:
         if one.outcome is not None:
             _report(agent, one)
     return errors
+
+
+def _hold_known(agent: Agent, items: Mapping[str, Assembled]) -> None:
+    """Lock the episodes that late spans may amend, then the talks they are in or come into: analysis has this order."""
+    known = Episode.objects.filter(agent=agent, external_id__in=items).select_for_update(of=("self",), no_key=True)
+    rows = list(known.order_by("id").values_list("external_id", "conversation__external_id"))
+    if rows:
+        names = {talk for _, talk in rows} | {one.item.get("conversation", name) for name, one in items.items()}
+        talks = Conversation.objects.filter(agent=agent, external_id__in=names).order_by("external_id")
+        list(talks.select_for_update(of=("self",), no_key=True).values_list("pk"))
 
 
 def _plain_items(found: Sequence[Assembled]) -> list[Any]:

@@ -3,19 +3,20 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db import connection
 from django.utils import timezone
-from psycopg.errors import DeadlockDetected, UniqueViolation
 
 from accounts.ids import uuid7
 from episodes.content import CONTENT
 from episodes.copying import copy_rows, json_text
 from episodes.door import PlainItems, Read, Refused, read_item
 from episodes.exceptions import BatchTooLargeError
+from episodes.locks import in_one_piece
 from episodes.models import Conversation, Episode
 from episodes.splits import split_of
 from episodes.turns import opening_of, turns_of
@@ -24,7 +25,6 @@ from harness.models import Agent
 __all__ = ["MAX_EPISODES", "Receipt", "Rejection", "as_answer", "capture", "conversation_for"]
 
 MAX_EPISODES = 1_000
-_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def capture(agent: Agent, items: Sequence[object]) -> Receipt:
     receipt = Receipt()
     arrivals = _read(agent, items, receipt)
     if arrivals:
-        receipt = _store_once(agent, arrivals, receipt)
+        receipt = in_one_piece(partial(_store, agent, arrivals, receipt))
     receipt.rejected.sort(key=lambda rejection: rejection.index)
     return receipt
 
@@ -119,22 +119,8 @@ def _count_repeat(arrival: _Arrival, known_digest: str, receipt: Receipt) -> Non
     receipt.rejected.append(Rejection(arrival.index, arrival.id, "already_captured", reason))
 
 
-def _store_once(agent: Agent, arrivals: list[_Arrival], so_far: Receipt) -> Receipt:
-    """Store the arrivals; begin again when another request stored the same ids or conversations in the same moment."""
-    for tries_left in reversed(range(_TRIES)):
-        receipt = Receipt(so_far.accepted, so_far.duplicates, [*so_far.rejected])
-        try:
-            with transaction.atomic():
-                _store(agent, arrivals, receipt)
-        except (IntegrityError, OperationalError) as error:
-            if not tries_left or not isinstance(error.__cause__, UniqueViolation | DeadlockDetected):
-                raise
-        else:
-            return receipt
-    raise AssertionError  # the last try returns or raises
-
-
-def _store(agent: Agent, arrivals: list[_Arrival], receipt: Receipt) -> None:
+def _store(agent: Agent, arrivals: list[_Arrival], so_far: Receipt) -> Receipt:
+    receipt = Receipt(so_far.accepted, so_far.duplicates, [*so_far.rejected])
     known = _digests(agent, arrivals)
     fresh = []
     for arrival in arrivals:
@@ -148,6 +134,7 @@ def _store(agent: Agent, arrivals: list[_Arrival], receipt: Receipt) -> None:
     copy_rows(Episode, _EPISODE, (_episode(agent, arrival, talks[arrival.conversation]) for arrival in fresh))
     _move_conversations(fresh, talks)
     receipt.accepted += len(fresh)
+    return receipt
 
 
 def _digests(agent: Agent, arrivals: Iterable[_Arrival]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from django.db import DataError, IntegrityError, connection, transaction
@@ -14,7 +15,7 @@ from episodes.detectors import rephrase
 from episodes.detectors.readings import StepReading
 from episodes.finding import index_words
 from episodes.intents import Anchors, count_assigned
-from episodes.locks import lock_understanding
+from episodes.locks import in_one_piece, lock_understanding
 from episodes.models import Conversation, Episode, Signal
 from episodes.turns import Turn, say_something, turns_of
 from inference.encoder import MODEL_ID, Vectors, encode
@@ -41,7 +42,7 @@ def understand_waiting(agent_id: UUID, *, batch: int = _BATCH) -> int:
     total = 0
     while True:
         try:
-            done = _understand_batch(agent_id, batch)
+            done = in_one_piece(partial(_understand_batch, agent_id, batch))
         except _ODDITIES:
             done = understand_carefully(agent_id, batch=batch)
         if not done:
@@ -97,7 +98,6 @@ class _Case:
         return said[-2:] if self.newest_only else said
 
 
-@transaction.atomic
 def _understand_batch(agent_id: UUID, batch: int) -> int:
     # Near-duplicates must see each other, so one worker at a time compares an agent's conversations.
     lock_understanding(agent_id)

@@ -211,7 +211,7 @@ def test_account__of_an_amended_episode__counts_it_once(agent: Agent) -> None:
     understand_waiting(agent.pk)
     commit_waiting()
 
-    assert amend(agent, item("a", "My parcel is at the neighbour's"), reason="its run said more")
+    assert amend(agent, item("a", "My parcel is at the neighbour's"), reason="its run said more") == ""
 
     once = {"captured": 2, "analyzed": 2, "pending": 0, "failed": 0, "missing": 0}
     assert account(agent) == once

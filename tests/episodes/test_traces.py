@@ -2,9 +2,7 @@
 
 import base64
 import gzip
-import itertools
 import json
-import random
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -12,22 +10,20 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.utils import timezone
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from episodes.assembling import assemble_due
 from episodes.capture import MAX_EPISODES
 from episodes.commitments import verify_committed
 from episodes.jobs import commit_captured
 from episodes.models import Conversation, Episode, EpisodeAmendment, Outcome, Signal, Trace, TraceFragment
-from episodes.otlp.spans import Log, Span, load_fragment
+from episodes.otlp.spans import Span, load_fragment
 from episodes.pressure import admitted
 from episodes.trace_jobs import assemble_traces
 from episodes.tracing import receive
 from episodes.understanding import understand_waiting
 from harness.models import Agent
 from jobs.models import Task
-from tests.episodes.otlp.making import AGENT, START, a_log, a_span, chat
+from tests.episodes.otlp.making import AGENT, a_log, a_span, chat
 from tests.tampering import rewrite
 
 pytestmark = pytest.mark.django_db
@@ -311,6 +307,22 @@ def test_assemble__more_runs_in_a_trace_than_one_batch_takes__makes_an_episode_o
     assert not Trace.objects.exclude(error="").exists()
 
 
+def test_assemble__late_spans_of_another_user__change_nothing_and_say_why(agent: Agent) -> None:
+    receive(agent, run(**{"user.id": "u-1"}), [])
+    receive(agent, [a_span(2, 1, trace_id="b" * 32, attributes=chat())], [])
+    make_due()
+    assemble_due()
+    before = Episode.objects.get(external_id="b" * 32)
+
+    receive(agent, run("b" * 32, **{"user.id": "u-2"}), [])
+    make_due()
+    assemble_due()
+
+    assert "belongs to another subject" in Trace.objects.get(trace_id="b" * 32).error
+    assert Episode.objects.get(external_id="b" * 32).body_digest == before.body_digest
+    assert not EpisodeAmendment.objects.exists()
+
+
 def test_assemble__unreadable_fragment__does_not_hold_up_the_others(agent: Agent) -> None:
     receive(agent, run(), [])
     receive(agent, run("b" * 32, **{"session.id": "talk-2"}), [])
@@ -333,59 +345,3 @@ def test_schedule__traces_due__ask_for_one_task(agent: Agent) -> None:
     assemble_traces()
 
     assert [task.name for task in Task.objects.all()] == ["episodes.trace_jobs.assemble"]
-
-
-# Examples share one database, so every one has traces of its own.
-FRESH = itertools.count(1)
-RUNS = [*run(), *run("b" * 32, said="Refund it", **{"session.id": "talk-2", "user.id": "u-2"})]
-LOGS = [a_log(2, "gen_ai.user.message", {"content": "more"}, trace_id="a" * 32)]
-
-
-@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.randoms(use_true_random=False), st.integers(1, 5))
-def test_records__shuffled_repeated_split_and_delayed__are_the_same_episodes_understood_once(
-    agent: Agent, chance: random.Random, parts: int
-) -> None:
-    records: list[Span | Log] = [*RUNS, *LOGS, *chance.choices([*RUNS, *LOGS], k=4)]
-    chance.shuffle(records)
-    names = {trace: f"{next(FRESH):032x}" for trace in ("a" * 32, "b" * 32)}
-    told = [type(one).from_json([names[one.trace_id], *one.to_json()[1:]]) for one in records]
-    talks = {name: f"talk {name}" for name in names.values()}
-    told = [_in_talk(one, talks) for one in told]
-    understood = 0
-    for part in itertools.batched(told, -(-len(told) // parts), strict=False):
-        receive(agent, [one for one in part if isinstance(one, Span)], [one for one in part if isinstance(one, Log)])
-        if chance.random() < 0.5:
-            make_due()
-            assemble_due()
-            understood += understand_waiting(agent.pk)
-    make_due()
-    assemble_due()
-    understood += understand_waiting(agent.pk)
-
-    rows = {row.external_id: row for row in Episode.objects.filter(external_id__in=names.values())}
-    assert set(rows) == set(names.values())
-    assert understood == 2
-    for trace, name in names.items():
-        row = rows[name]
-        spans = [_in_talk(Span.from_json([name, *one.to_json()[1:]]), talks) for one in RUNS if one.trace_id == trace]
-        logs = [Log.from_json([name, *one.to_json()[1:]]) for one in LOGS if one.trace_id == trace]
-        [whole] = _assembled(spans, logs)
-        assert row.output == whole["output"]
-        assert [step.name for step in row.step_readings()] == [step.get("name", "") for step in whole["steps"]]
-        assert row.conversation.external_id == talks[name]
-        assert row.usage == whole["usage"]
-
-
-def _in_talk(one: Any, talks: dict[str, str]) -> Any:
-    if not isinstance(one, Span) or "session.id" not in one.attributes:
-        return one
-    row = one.to_json()
-    row[9] = one.attributes | {"session.id": talks[one.trace_id]}
-    return Span.from_json(row)
-
-
-def _assembled(spans: list[Span], logs: list[Log]) -> list[dict[str, Any]]:
-    from episodes.otlp.assembly import episodes_of
-
-    return [one.item for one in episodes_of(spans, logs, now_ns=START + 10**12)]

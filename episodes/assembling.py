@@ -13,6 +13,7 @@ import orjson
 from django.utils import timezone
 
 from accounts.acting import MACHINE
+from accounts.exceptions import DomainError
 from episodes.amending import amend
 from episodes.capture import MAX_EPISODES, capture
 from episodes.door import PlainItems
@@ -30,6 +31,8 @@ __all__ = ["assemble_due"]
 logger = logging.getLogger("episodes")
 
 _BATCH = 200
+# What an odd record makes of code that reads it. All else (database, memory, a stopped worker) is not its fault.
+_ODDITIES = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 def assemble_due(*, batch: int = _BATCH) -> int:
@@ -68,7 +71,7 @@ def _assemble(agent: Agent, traces: Sequence[Trace]) -> None:
         silent_from = trace.last_at + timedelta(seconds=SILENCE_S)
         try:
             found = _episodes(bodies[trace.trace_id])
-        except (ValueError, TypeError, KeyError, RecursionError) as error:  # one trace must not hold up the others
+        except _ODDITIES as error:  # one trace must not hold up the others
             logger.exception("trace.unassembled", extra={"trace": trace.trace_id})
             trace.error = f"{type(error).__name__}: {error}"[:500]
             continue
@@ -104,7 +107,10 @@ def _write(agent: Agent, found: Sequence[Assembled]) -> dict[str, str]:
                 errors[rejection.id.partition(":")[0]] = why
     for one in found:
         if one.outcome is not None:
-            _report(agent, one)
+            try:
+                _report(agent, one)
+            except DomainError as refusal:  # one trace must not hold up the others
+                errors[one.item["id"].partition(":")[0]] = str(refusal)
     return errors
 
 

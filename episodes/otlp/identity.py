@@ -33,7 +33,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_ARM = 10
 _MAX_ID = 200
 _MAX_REFERENCES = 50
-_MAX_REASON = 2_000
+_MAX_REASON = 300  # what an outcome keeps
 
 
 @dataclass
@@ -66,7 +66,8 @@ def identity_of(root: Node, nodes: Sequence[Node]) -> Identity:
             if name.startswith(_REFERENCE) and text(value) and len(identity.references) < _MAX_REFERENCES:
                 identity.references[name[len(_REFERENCE) :][:_MAX_ID]] = text(value)[:_MAX_ID]
     if text(_said(layers, ("whetstone.outcome",))).lower() == "blocked":
-        identity.blocked = text(_said(layers, ("whetstone.outcome.reason", "whetstone.blocked.reason")))[:_MAX_REASON]
+        reason = clean_text(text(_said(layers, ("whetstone.outcome.reason", "whetstone.blocked.reason"))))
+        identity.blocked = reason if len(reason) <= _MAX_REASON else f"{reason[: _MAX_REASON - 1]}…"
     return identity
 
 

@@ -12,11 +12,14 @@ from episodes.capture import conversation_for
 from episodes.content import CONTENT, as_json
 from episodes.door import Read, Refused, read_item
 from episodes.finding import index_words
+from episodes.judging import repeat_outcomes
 from episodes.locks import in_one_piece
 from episodes.models import Conversation, Episode, EpisodeAmendment
 from harness.models import Agent
 
 __all__ = ["amend"]
+
+_UNDERSTOOD = ("embedding", "embedding_model", "split", "near_duplicate_of_id", "intent_id")
 
 
 def amend(agent: Agent, item: dict[str, Any], *, reason: str) -> str:
@@ -55,8 +58,21 @@ def _amend(agent: Agent, read: Read, reason: str) -> str:
     if episode.understood_at is not None:
         index_words([episode])
     if left.pk != conversation_id:
-        _forget_if_empty(left)
+        _move(episode, left)
     return ""
+
+
+def _move(episode: Episode, left: Conversation) -> None:
+    """Take along what was said and understood of the episode in the conversation it leaves, and leave nothing behind."""
+    rows = Conversation.objects.select_related("agent__objective").defer("embedding")
+    conversation = rows.get(pk=episode.conversation_id)
+    repeat_outcomes(episode, left, conversation)
+    alone = not conversation.episodes.exclude(pk=episode.pk).exists()
+    if episode.understood_at is not None and alone and not conversation.embedding_model:
+        # Nobody will read it again. Who may read it was decided, and it may have been read since.
+        known = Conversation.objects.filter(pk=left.pk).values(*_UNDERSTOOD).get()
+        Conversation.objects.filter(pk=conversation.pk).update(**known)
+    _forget_if_empty(left)
 
 
 def _forget_if_empty(conversation: Conversation) -> None:

@@ -26,7 +26,7 @@ from harness.canonical import clean_json
 from harness.models import Agent
 from harness.sensitive import redact
 
-__all__ = ["CorrectionText", "Said", "correct", "flag", "report_outcome", "report_outcomes"]
+__all__ = ["CorrectionText", "Said", "correct", "flag", "repeat_outcomes", "report_outcome", "report_outcomes"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 _MAX_AHEAD = timedelta(days=1)
@@ -106,6 +106,25 @@ def report_outcomes(told: Sequence[Said], *, by: Actor) -> int:
         for conversation in conversations:
             _resolve(conversation, ends[conversation.pk])
     return len(outcomes)
+
+
+def repeat_outcomes(episode: Episode, left: Conversation, conversation: Conversation) -> None:
+    """Say of the conversation an episode moved to what was said of the episode in the one it left.
+
+    Statements are never changed, so they are repeated. What a detector concluded it concludes anew; a conversation that
+    is left without episodes ended in no way.
+    """
+    told = Outcome.objects.filter(episode=episode, conversation=left).exclude(source=Outcome.Source.DETECTOR)
+    Outcome.objects.bulk_create(
+        Outcome(
+            conversation=conversation, episode=episode, name=one.name, value=one.value, source=one.source,
+            reason=one.reason, at=one.at, recorded_by=one.recorded_by,
+        )
+        for one in told.order_by("id")
+    )  # fmt: skip
+    _resolve(conversation, end_of(conversation, truth_order(conversation.agent)))
+    if not left.episodes.exists():
+        _resolve(left, Reading())
 
 
 def _resolve(conversation: Conversation, end: Reading) -> None:

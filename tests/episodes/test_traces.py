@@ -11,12 +11,14 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from accounts.acting import MACHINE
 from episodes import assembling
 from episodes.assembling import assemble_due
 from episodes.capture import MAX_EPISODES
 from episodes.commitments import verify_committed
 from episodes.exceptions import BadOutcomeError
 from episodes.jobs import commit_captured
+from episodes.judging import report_outcome
 from episodes.models import Conversation, Episode, EpisodeAmendment, Outcome, Signal, Trace, TraceFragment
 from episodes.otlp.assembly import episodes_of
 from episodes.otlp.spans import Span, load_fragment
@@ -275,6 +277,42 @@ def test_assemble__late_root_names_the_conversation__the_episode_moves_there(age
 
     assert Episode.objects.get().conversation.external_id == "talk-1"
     assert [row.external_id for row in Conversation.objects.all()] == ["talk-1"]
+
+
+def test_assemble__late_root_moves_an_understood_episode__its_conversation_is_understood_too(agent: Agent) -> None:
+    root, *others = run()
+    receive(agent, others, [])
+    make_due()
+    assemble_due()
+    understand_waiting(agent.pk)
+    before = Conversation.objects.get()
+
+    receive(agent, [root], [])
+    make_due()
+    assemble_due()
+
+    after = Conversation.objects.get()
+    assert (before.external_id, after.external_id) == ("a" * 32, "talk-1")
+    assert (after.embedding_model, after.split) == (before.embedding_model, before.split) != ("", before.split)
+    assert after.embedding is not None
+
+
+def test_assemble__late_root_moves_an_episode__what_was_said_of_it_goes_along(agent: Agent) -> None:
+    root, *others = run()
+    receive(agent, others, [])
+    make_due()
+    assemble_due()
+    said_at = timezone.now() - timedelta(minutes=1)
+    report_outcome(Episode.objects.get(), name="failed", source="customer", by=MACHINE, at=said_at, reason="late")
+
+    receive(agent, [root], [])
+    make_due()
+    assemble_due()
+
+    ends = dict(Conversation.objects.values_list("external_id", "resolution"))
+    assert ends == {"talk-1": "failed", "a" * 32: "open"}
+    told = Outcome.objects.get(conversation__external_id="talk-1")
+    assert (told.name, told.source, told.at, told.reason) == ("failed", "customer", said_at, "late")
 
 
 def test_assemble__run_that_says_it_was_blocked__has_the_outcome_once(agent: Agent) -> None:

@@ -12,15 +12,12 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.acting import MACHINE
-from episodes import assembling
 from episodes.assembling import assemble_due
 from episodes.capture import MAX_EPISODES
 from episodes.commitments import verify_committed
-from episodes.exceptions import BadOutcomeError
 from episodes.jobs import commit_captured
 from episodes.judging import report_outcome
 from episodes.models import Conversation, Episode, EpisodeAmendment, Outcome, Signal, Trace, TraceFragment
-from episodes.otlp.assembly import episodes_of
 from episodes.otlp.spans import Span, load_fragment
 from episodes.pressure import admitted
 from episodes.trace_jobs import assemble_traces
@@ -336,42 +333,6 @@ def test_assemble__run_that_was_blocked_at_length__keeps_the_beginning_and_holds
     assert Episode.objects.count() == 2
     reason = Outcome.objects.get().reason
     assert (reason[:19], reason[-1], len(reason)) == ("no budget no budget", "…", 300)
-
-
-def test_assemble__outcome_that_is_refused__says_why_and_the_others_go_on(
-    agent: Agent, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise BadOutcomeError("No such outcome.")
-
-    monkeypatch.setattr(assembling, "report_outcome", refuse)
-    receive(agent, run(**{"whetstone.outcome": "blocked"}), [])
-    receive(agent, run("b" * 32, **{"session.id": "talk-2"}), [])
-    make_due()
-
-    assemble_due()
-
-    assert Episode.objects.count() == 2
-    assert Trace.objects.exclude(error="").get().error == "No such outcome."
-
-
-def test_assemble__trace_that_the_code_stumbles_over__does_not_hold_up_the_others(
-    agent: Agent, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stumble(spans: list[Span], logs: list[Log]) -> Any:
-        if spans[0].trace_id == "a" * 32:
-            raise AttributeError("no such thing")
-        return episodes_of(spans, logs)
-
-    monkeypatch.setattr(assembling, "episodes_of", stumble)
-    receive(agent, run(), [])
-    receive(agent, run("b" * 32, **{"session.id": "talk-2"}), [])
-    make_due()
-
-    assemble_due()
-
-    assert Episode.objects.get().external_id == "b" * 32
-    assert Trace.objects.get(trace_id="a" * 32).error == "AttributeError: no such thing"
 
 
 def test_assemble__trace_that_the_door_refuses__says_why_and_the_others_go_on(agent: Agent) -> None:

@@ -85,7 +85,8 @@ def draft_from_traces(agent: Agent, wanted: Mapping[str, str]) -> AdoptionDraft:
         raise NothingToAdoptError(
             f"The newest {len(traces)} traces of agent {agent.slug!r} show neither prompt nor tools nor model. "
             "Instrument the SDK that calls the model, and turn on the capture of message content: "
-            "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true."
+            "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=span_only and "
+            "OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental."
         )
     base = agent.stable
     document = composed(base.document if base else {}, choices)

@@ -133,7 +133,8 @@ _MEND: dict[str, dict[Channel, str]] = {
         "rest": '"usage": {"model": "…", "input_tokens": 12, "output_tokens": 5}',
     },
     "no_words": {
-        "otlp": 'export OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT="true"',
+        "otlp": "export OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=span_only "
+        "OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental",
         "client": "episode.output(answer)  # and input=question where the episode begins",
         "rest": '"input": {"messages": [{"role": "user", "content": "…"}]}, "output": {"text": "…"}',
     },

@@ -78,7 +78,8 @@ _WANTED_ATTRIBUTES = (
             r"|input\.value|output\.value|traceloop\.entity\.(input|output)|langfuse\.(observation|trace)\.(input|output)"
             r"|all_messages|pydantic_ai\.all_messages)"
         ),
-        "Switch content capture on (OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true), or send the logs too.",
+        "Switch content capture on (OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=span_only with "
+        "OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental), or send the logs too.",
     ),
 )  # fmt: skip
 

@@ -7,6 +7,7 @@ looks at the agent's page until the episode is there.
 """
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ django.setup()
 import httpx  # after the settings
 
 from accounts.roles import Role
+from console.snippets import snippets
 from demo.staff import Person
 from episodes.models import Episode
 from harness.models import Agent
@@ -96,12 +98,9 @@ def _stock(
     platform: Served, look: Callable[[Agent], str], folder: Path, model_url: str, cache: str | None
 ) -> dict[str, Any]:
     agent, key = platform.agent("stock")
-    told = {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": platform.url,
-        "OTEL_EXPORTER_OTLP_HEADERS": f"Authorization=Bearer%20{key}",
-        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-        "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "span_only",
-    }
+    # Exactly what the agent's page of connecting gives to paste.
+    pasted = next(one.text for one in snippets(platform.url, agent.slug, key) if one.name == "otel")
+    told = dict(word.split("=", 1) for word in shlex.split(pasted) if word != "export")
     command = [str(folder / "bin" / "opentelemetry-instrument"), "python", str(HERE / "stock_agent.py")]
     return _road("openai and OpenTelemetry", agent, look, folder, [OPENTELEMETRY], command, told, model_url, cache)
 

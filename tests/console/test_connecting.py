@@ -155,6 +155,9 @@ def test_snippets__of_an_address_and_a_key__work_as_they_stand(agent: Agent, age
     assert variables["OTEL_EXPORTER_OTLP_ENDPOINT"] == "https://w.example"
     name, _, value = variables["OTEL_EXPORTER_OTLP_HEADERS"].partition("=")
     assert (name, unquote(value)) == ("authorization", f"Bearer {agent_key}")
+    # `true` records nothing with today's instrumentations; the benches run the real ones with these.
+    assert variables["OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"] == "span_only"
+    assert variables["OTEL_SEMCONV_STABILITY_OPT_IN"] == "gen_ai_latest_experimental"
     compile(found["client"], "client", "exec")
     compile(found["openai"], "openai", "exec")
     words = shlex.split(found["curl"])

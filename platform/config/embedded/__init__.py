@@ -31,9 +31,6 @@ def database_settings() -> dict[str, Any]:
         "HOST": options.pop("host", "") or unquote(parts.hostname or ""),
         "PORT": options.pop("port", "") or str(parts.port or ""),
         "OPTIONS": options,
-        # A new connection costs more than most requests; one that a restart of the server cut is noticed and replaced.
-        "CONN_MAX_AGE": 60,
-        "CONN_HEALTH_CHECKS": True,
     }
 
 

@@ -19,6 +19,7 @@ from django.utils import timezone
 from accounts.acting import MACHINE, acting
 from accounts.models import Membership, Team, User
 from accounts.roles import Role
+from episodes.content import digest_of_content
 from episodes.intents import define
 from episodes.models import Conversation, Episode, Intent, Pattern
 from harness.models import Agent, ApiKey, put_in_force
@@ -83,10 +84,13 @@ def _proposal(agent: Agent, people: dict[Role, User], intent: Intent) -> Proposa
     conversation = Conversation.objects.create(
         agent=agent, external_id="seen", subject="earlier", split="dev", started_at=at, last_at=at, settled_at=at
     )
-    episode = Episode.objects.create(
-        agent=agent, conversation=conversation, external_id="seen", started_at=at, body_digest="0" * 64,
+    episode = Episode(
+        agent=agent, conversation=conversation, external_id="seen", started_at=at,
         input={"messages": [{"role": "user", "content": ASKED[0]}]}, output={"text": "No idea."},
     )  # fmt: skip
+    # The record is verified when the story ends, this episode with it.
+    episode.body_digest, _ = digest_of_content(episode.content())
+    episode.save()
     document = {"title": "Shipping abroad", "text": "We send parcels to every country in Europe.", "tags": []}
     sketch = Sketch(
         title="Answer shipping", claim="fixes", rationale="Nobody can.", target_intents=[intent.slug],

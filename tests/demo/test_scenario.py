@@ -182,7 +182,7 @@ def retrieved(shop: Scenario, document: dict) -> dict[str, str | None]:
 
 
 def test_shop__a_person_s_guardrail__helps_its_target_and_breaks_others(shop: Scenario) -> None:
-    proposal = next(person for person in shop.people if person.layer == "guardrails")
+    proposal = named(shop, "escalate-broken")
     wide, narrow = (person.patch[0]["value"]["when"] for person in (proposal, narrowed(shop, proposal.name)))
     shares, target = shop.shares(), proposal.target_intents[0]
     harm = {intent: share_fired(shop, wide, intent) for intent in shop.intents if intent != target}
@@ -196,8 +196,27 @@ def test_shop__a_person_s_guardrail__helps_its_target_and_breaks_others(shop: Sc
     assert not any(share_fired(shop, narrow, intent) for intent in harm)
 
 
+def test_shop__merged_guardrails__break_an_intent_too_rare_for_a_ramp_to_show(shop: Scenario) -> None:
+    proposal = named(shop, "one-fraud-rule")
+    wide, narrow = (person.patch[1]["value"] for person in (proposal, narrowed(shop, proposal.name)))
+    rules = shop.starting_document()["guardrails"]["rules"]
+    [target] = proposal.target_intents
+    others = [intent for intent in shop.intents if intent != target]
+
+    assert shop.shares()[target] <= 0.02
+    assert share_fired(shop, wide, target, "meter") >= 0.6
+    assert share_fired(shop, wide, target, "verify") >= 0.9
+    assert sum(shop.shares()[intent] * share_fired(shop, wide, intent) for intent in others) <= 0.005
+    for phrase in (narrow, *(rules[name]["when"] for name in ("gift-card-scam", "gift-card-stolen"))):
+        assert not any(share_fired(shop, phrase, intent) for intent in shop.intents)
+
+
+def named(shop: Scenario, name: str):
+    return next(person for person in shop.people if person.name == name)
+
+
 def narrowed(shop: Scenario, name: str):
-    return next(person for person in without_defect(shop, name).people if person.name == name)
+    return named(without_defect(shop, name), name)
 
 
 def share_fired(shop: Scenario, phrase: str, intent: str, pool: str | None = None) -> float:
@@ -206,7 +225,7 @@ def share_fired(shop: Scenario, phrase: str, intent: str, pool: str | None = Non
 
 
 def test_shop__people_s_patches__are_within_the_limits_of_a_proposal(shop: Scenario) -> None:
-    for proposal in (*shop.people, narrowed(shop, "escalate-broken")):
+    for proposal in (*shop.people, narrowed(shop, "escalate-broken"), narrowed(shop, "one-fraud-rule")):
         start = shop.starting_document()
         found = refusals(start, list(proposal.patch), claim=proposal.claim, author_kind="person", limits=PatchLimits())
 

@@ -2,12 +2,13 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from rest_framework.test import APIClient
 
 from accounts.acting import MACHINE, acting
@@ -25,6 +26,7 @@ settings.SERVING_LISTENS, settings.SERVING_POLL_S = False, 0.0
 # Every parallel worker has a Valkey database of its own, and none is the development one.
 _WORKER = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "gw0"))) + 1
 settings.REDIS_URL = re.sub(r"([?&]db=|/)\d+$", rf"\g<1>{_WORKER}", settings.REDIS_URL)
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 for _queue in settings.RQ_QUEUES.values():
     _queue["URL"] = settings.REDIS_URL
 
@@ -45,14 +47,25 @@ DOCUMENT = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _quick_passwords(settings: SimpleNamespace) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+@pytest.fixture(scope="module")
+def lasting(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """Let what fixtures of a module write be there for each of its tests, and for nobody after.
+
+    A test's own rows are undone as ever: its transaction is a part of this one. It must not look for other connections
+    to see these rows, and takes copies of whatever objects stand for them.
+    """
+    with django_db_blocker.unblock(), transaction.atomic():
+        yield
+        transaction.set_rollback(True)
 
 
 @pytest.fixture
 def cast(db: None) -> SimpleNamespace:
     """Two teams and a person for every role; `outsider` belongs to the other team."""
+    return make_cast()
+
+
+def make_cast() -> SimpleNamespace:
     with acting(MACHINE, reason="the cast of a test"):
         team = Team.objects.create(slug="support-desk", name="Support desk")
         other_team = Team.objects.create(slug="warehouse", name="Warehouse")

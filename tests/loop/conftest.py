@@ -10,15 +10,26 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from tests.evals.conftest import (  # noqa: F401  # fixtures
-    benchmark,
-    curated_benchmark,
-    endpoint,
-    episode,
-    policy,
-    submit,
-    taught,
-)
+from tests.evals.endpoint import endpoint as serve_endpoint
+from tests.evals.runs.conftest import curate, episode, make_benchmark, make_taught, submit  # noqa: F401  # two fixtures
+
+
+@pytest.fixture
+def endpoint():
+    with serve_endpoint() as server:
+        yield server
+
+
+@pytest.fixture
+def taught(cast, endpoint):
+    return make_taught(cast, endpoint.url)
+
+
+@pytest.fixture
+def curated_benchmark(taught, cast):
+    made = make_benchmark(taught, cast)
+    curate(taught, made)
+    return made
 
 
 @pytest.fixture

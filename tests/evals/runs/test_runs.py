@@ -1,8 +1,9 @@
+"""Runs over a benchmark whose baseline was curated: played, judged, continued, canceled."""
+
 import pytest
 
 from accounts.acting import MACHINE
 from evals.curation import TRIALS, curated
-from evals.exceptions import BenchmarkMissingError
 from evals.freezing import begin_run
 from evals.jobs import play_run, validate_next, validate_next_of, watch_runs
 from evals.measuring import measure
@@ -10,9 +11,10 @@ from evals.models import CurationTrial, Result, Run
 from evals.playing import play
 from evals.runners import HttpRunner
 from evals.scoring import UnknownExpectationError, score
-from evals.verdicts import readings_of, shared_passages
+from evals.verdicts import conclude, readings_of, shared_passages
 from jobs.models import Task
 from proposals.models import Proposal
+from tests.evals.gate_runs import GATES_PASSED
 
 
 def validated(proposal):
@@ -67,11 +69,6 @@ def test_validation__change_that_breaks_another_intent__fails(curated_benchmark,
     assert gate(run, "slices")["verdict"] == "fail"
 
 
-def test_validation__no_benchmark__is_refused(taught, submit):
-    with pytest.raises(BenchmarkMissingError):
-        validate_next_of(str(submit().agent_id))
-
-
 def test_play__killed_in_the_middle__continues_and_plays_nothing_twice(curated_benchmark, submit, endpoint):
     run = begin_run(submit())
     run.start(by=MACHINE)
@@ -96,26 +93,6 @@ def test_play__outage__is_tried_again_and_dropped_after_three(curated_benchmark,
         play(run, runner)
 
     assert not Result.objects.filter(run=run, dropped=True).exists()
-
-
-def test_play__crash__is_a_result(taught, benchmark, submit, endpoint, cast):
-    from evals.benchmarks import activate_drafts, add_cases
-
-    add_cases(
-        benchmark,
-        [{"name": "c", "kind": "edge", "split": "verify", "messages": [{"role": "user", "content": "crash please"}],
-          "expectations": {"contains": ["x"]}}],
-        by=cast.approver.as_actor(),
-    )  # fmt: skip
-    activate_drafts(benchmark, by=cast.approver.as_actor(), reason="reviewed")
-    run = begin_run(submit())
-    run.start(by=MACHINE)
-    with HttpRunner(endpoint.url) as runner:
-        play(run, runner)
-
-    rows = Result.objects.filter(run=run, run_case__case__name="c")
-    assert all(row.crashed and not row.dropped for row in rows)
-    assert rows.count() == 4
 
 
 def test_validate_next__approved_change_waits__asks_nothing(curated_benchmark, submit, cast):
@@ -196,6 +173,49 @@ def test_shared_passages__eight_words_of_a_case__are_found(curated_benchmark, su
 
     assert shared_passages(patch, rows, words=8) == [str(rows[0].pk)]
     assert shared_passages(patch, rows, words=9) == []
+
+
+def test_conclude__hold_after_a_confirmed_holdout__reads_it_again(curated_benchmark, submit, endpoint):
+    proposal = submit()
+    first = begin_run(proposal)
+    first.start(by=MACHINE)
+    with HttpRunner(endpoint.url) as runner:
+        play(first, runner)
+        assert conclude(first) == "more"
+        play(first, runner)
+        reading = readings_of(first)
+        holdout = {"name": "holdout", "verdict": "pass", "numbers": {}, "sentence": "pass"}
+        first.judge(
+            verdict="hold", reading={"gates": [*GATES_PASSED, holdout], "next_look": 2}, by=MACHINE, reason="held"
+        )
+        proposal.refresh_from_db()
+        proposal.record_verdict("hold", run_ref=first.pk, summary={"sentence": "hold"}, approvals=1, by=MACHINE)
+        second = begin_run(proposal)
+        second.start(by=MACHINE)
+        play(second, runner)
+        assert conclude(second) == "judged"
+
+    second.refresh_from_db()
+    again = readings_of(second)
+    assert (second.verdict, again.look) == ("pass", 2), second.reading["sentence"]
+    assert not second.run_cases.filter(split="holdout").exists()
+    assert sum(case.split == "holdout" for case in again.cases) == sum(
+        case.split == "holdout" for case in reading.cases
+    )
+
+
+def test_conclude__proposal_withdrawn_meanwhile__still_spends_the_look(curated_benchmark, submit, cast, endpoint):
+    proposal = submit(tags=("never said",))
+    run = begin_run(proposal)
+    run.start(by=MACHINE)
+    with HttpRunner(endpoint.url) as runner:
+        play(run, runner)
+    proposal.withdraw(by=cast.engineer.as_actor(), reason="no")
+
+    assert conclude(run) == "judged"
+
+    proposal.refresh_from_db()
+    assert (run.verdict, proposal.status, proposal.verdict) == ("fail", "withdrawn", "")
 
 
 def test_measure__active_benchmark__is_refused(curated_benchmark, taught, endpoint):

@@ -3,23 +3,23 @@
 import pytest
 
 from accounts.acting import MACHINE
+from evals.benchmarks import activate_drafts, add_cases
 from evals.exceptions import HoldoutSpentError, OwnChangeError
 from evals.freezing import begin_run, freeze_holdout, gate_policy_of
 from evals.models import Benchmark, Result, Run
 from evals.playing import play
 from evals.runners import HttpRunner
-from evals.verdicts import conclude, readings_of
+from evals.verdicts import readings_of
 from harness.models import HarnessVersion
 from proposals.drafting import Quote, Sketch, draft
 from proposals.requeueing import return_to_queue
-
-PASSED = [{"name": name, "verdict": "pass", "numbers": {}, "sentence": "pass"} for name in ("target", "protected")]
+from tests.evals.gate_runs import GATES_PASSED
 
 
 def judged(run, verdict="hold"):
     """Judge a run as if it had been played; return its proposal."""
     run.start(by=MACHINE)
-    run.judge(verdict=verdict, reading={"gates": PASSED, "next_look": 2, "sentence": verdict}, by=MACHINE)
+    run.judge(verdict=verdict, reading={"gates": GATES_PASSED, "next_look": 2, "sentence": verdict}, by=MACHINE)
     summary = {"sentence": verdict, "gates": {}}
     run.proposal.record_verdict(verdict, run_ref=run.pk, summary=summary, approvals=1, by=MACHINE)
     run.proposal.refresh_from_db()
@@ -158,42 +158,19 @@ def test_holdout__seen_cluster_under_another_name__is_not_fresh(benchmark, submi
         frozen_holdout(begin_run(proposal))
 
 
-def test_conclude__hold_after_a_confirmed_holdout__reads_it_again(curated_benchmark, submit, endpoint):
-    proposal = submit()
-    first = begin_run(proposal)
-    first.start(by=MACHINE)
-    with HttpRunner(endpoint.url) as runner:
-        play(first, runner)
-        assert conclude(first) == "more"
-        play(first, runner)
-        reading = readings_of(first)
-        holdout = {"name": "holdout", "verdict": "pass", "numbers": {}, "sentence": "pass"}
-        first.judge(verdict="hold", reading={"gates": [*PASSED, holdout], "next_look": 2}, by=MACHINE, reason="held")
-        proposal.refresh_from_db()
-        proposal.record_verdict("hold", run_ref=first.pk, summary={"sentence": "hold"}, approvals=1, by=MACHINE)
-        second = begin_run(proposal)
-        second.start(by=MACHINE)
-        play(second, runner)
-        assert conclude(second) == "judged"
-
-    second.refresh_from_db()
-    again = readings_of(second)
-    assert (second.verdict, again.look) == ("pass", 2), second.reading["sentence"]
-    assert not second.run_cases.filter(split="holdout").exists()
-    assert sum(case.split == "holdout" for case in again.cases) == sum(
-        case.split == "holdout" for case in reading.cases
-    )
-
-
-def test_conclude__proposal_withdrawn_meanwhile__still_spends_the_look(curated_benchmark, submit, cast, endpoint):
-    proposal = submit(tags=("never said",))
-    run = begin_run(proposal)
+def test_play__crash__is_a_result(taught, benchmark, submit, endpoint, cast):
+    add_cases(
+        benchmark,
+        [{"name": "c", "kind": "edge", "split": "verify", "messages": [{"role": "user", "content": "crash please"}],
+          "expectations": {"contains": ["x"]}}],
+        by=cast.approver.as_actor(),
+    )  # fmt: skip
+    activate_drafts(benchmark, by=cast.approver.as_actor(), reason="reviewed")
+    run = begin_run(submit())
     run.start(by=MACHINE)
     with HttpRunner(endpoint.url) as runner:
         play(run, runner)
-    proposal.withdraw(by=cast.engineer.as_actor(), reason="no")
 
-    assert conclude(run) == "judged"
-
-    proposal.refresh_from_db()
-    assert (run.verdict, proposal.status, proposal.verdict) == ("fail", "withdrawn", "")
+    rows = Result.objects.filter(run=run, run_case__case__name="c")
+    assert all(row.crashed and not row.dropped for row in rows)
+    assert rows.count() == 4

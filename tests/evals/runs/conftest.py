@@ -1,15 +1,20 @@
 """A benchmark of an agent that knows some answers and lacks one."""
 
+import copy
+from types import SimpleNamespace
+
 import pytest
 
 from accounts.acting import MACHINE, acting
 from episodes.models import Conversation, Episode, Intent
 from evals.benchmarks import activate_drafts, add_cases, create_benchmark
+from evals.models import Benchmark
 from evals.playing import curate_benchmark
 from evals.runners import HttpRunner
-from harness.models import Change
+from harness.models import Agent, Change, HarnessVersion
 from harness.policy import demo_policy
 from proposals.drafting import Quote, Sketch, draft
+from tests.conftest import make_agent, make_cast
 from tests.evals.endpoint import endpoint as serve_endpoint
 
 KNOWN = [f"topic{letter}" for letter in "abcdefghij"]
@@ -18,27 +23,60 @@ DOCUMENTS = {
 }
 
 
-@pytest.fixture
-def endpoint():
+@pytest.fixture(scope="module")
+def school(lasting):
+    """One for all tests of a module: the cast, the agent taught and the server it answers at."""
+    cast = make_cast()
     with serve_endpoint() as server:
-        yield server
+        yield SimpleNamespace(cast=cast, agent=make_taught(cast, server.url), server=server)
+
+
+@pytest.fixture(scope="module")
+def examined(school):
+    return make_benchmark(school.agent, school.cast)
+
+
+@pytest.fixture(scope="module")
+def curated(school, examined):
+    curate(school.agent, examined)
+    return examined
 
 
 @pytest.fixture
-def policy(agent, cast):
-    """The demo's sample sizes, put in force by two people."""
+def cast(school, db):
+    return copy.deepcopy(school.cast)
+
+
+@pytest.fixture
+def taught(school, db):
+    return Agent.objects.get(pk=school.agent.pk)
+
+
+@pytest.fixture
+def endpoint(school):
+    school.server.asked.clear()
+    school.server.outages, school.server.delay_s = 0, 0.0
+    return school.server
+
+
+@pytest.fixture
+def benchmark(examined, taught):
+    return Benchmark.objects.get(pk=examined.pk)
+
+
+@pytest.fixture
+def curated_benchmark(curated, taught):
+    return Benchmark.objects.get(pk=curated.pk)
+
+
+def make_taught(cast, url):
+    """An agent with an endpoint, ten known topics and an unknown one; the demo's sample sizes, put in force by two people."""
+    agent = make_agent(cast.team, cast.administrator, "shop-desk")
     change = Change.propose(
         agent=agent, kind="policy", document=demo_policy(), rationale="small samples", by=cast.engineer.as_actor()
     )
     change.approve(by=cast.approver.as_actor(), reason="fine")
     agent.refresh_from_db()
-
-
-@pytest.fixture
-def taught(agent, endpoint, policy, cast):
-    """The agent with its endpoint, ten known topics and an unknown one, and a benchmark over all of them."""
-    from harness.models import HarnessVersion
-
     document = {
         **agent.stable.document,
         "context": {"documents": DOCUMENTS, "retrieval": {"top_k": 3, "min_score": 0.3}},
@@ -46,7 +84,7 @@ def taught(agent, endpoint, policy, cast):
     version = HarnessVersion.create(agent=agent, document=document, parent=agent.stable, by=MACHINE, note="taught")
     agent.set_stable(version, expected=agent.stable, by=MACHINE, reason="taught")
     with acting(MACHINE, reason="set up"):
-        agent.endpoint = endpoint.url
+        agent.endpoint = url
         agent.save()
         for name in [*KNOWN, "unknown"]:
             Intent.objects.create(agent=agent, slug=name, name=name, state="live")
@@ -64,8 +102,8 @@ def items(name, number, split, answer=None):
     ]  # fmt: skip
 
 
-@pytest.fixture
-def benchmark(taught, cast):
+def make_benchmark(taught, cast):
+    """A benchmark over all of the agent's topics."""
     examiner = cast.approver.as_actor()
     made = create_benchmark(taught, name="exam", description="", by=examiner)
     rows = [row for name in KNOWN for row in items(name, 11, "verify")]
@@ -75,11 +113,9 @@ def benchmark(taught, cast):
     return made
 
 
-@pytest.fixture
-def curated_benchmark(benchmark, taught, endpoint):
-    with HttpRunner(endpoint.url) as runner:
+def curate(taught, benchmark):
+    with HttpRunner(taught.endpoint) as runner:
         curate_benchmark(taught.stable, benchmark, runner)
-    return benchmark
 
 
 @pytest.fixture

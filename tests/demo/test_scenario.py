@@ -196,18 +196,18 @@ def test_shop__a_person_s_guardrail__helps_its_target_and_breaks_others(shop: Sc
     assert not any(share_fired(shop, narrow, intent) for intent in harm)
 
 
-def test_shop__merged_guardrails__break_an_intent_too_rare_for_a_ramp_to_show(shop: Scenario) -> None:
+def test_shop__merged_guardrails__break_what_is_too_rare_for_a_ramp_to_show(shop: Scenario) -> None:
     proposal = named(shop, "one-fraud-rule")
     wide, narrow = (person.patch[1]["value"] for person in (proposal, narrowed(shop, proposal.name)))
-    rules = shop.starting_document()["guardrails"]["rules"]
+    rules, shares = shop.starting_document()["guardrails"]["rules"], shop.shares()
     [target] = proposal.target_intents
-    others = [intent for intent in shop.intents if intent != target]
+    meter = [u for u in shop.pool("meter") if not shop.answers[u.intent].handoff_ok]
 
-    assert shop.shares()[target] <= 0.02
-    assert share_fired(shop, wide, target, "meter") >= 0.6
+    assert shares[target] <= 0.02
     assert share_fired(shop, wide, target, "verify") >= 0.9
-    assert sum(shop.shares()[intent] * share_fired(shop, wide, intent) for intent in others) <= 0.005
-    for phrase in (narrow, *(rules[name]["when"] for name in ("gift-card-scam", "gift-card-stolen"))):
+    assert sum(share * share_fired(shop, wide, intent, "live") for intent, share in shares.items()) <= 0.06
+    assert sum(fires(wide, u.text) for u in meter) >= 0.05 * len(shop.pool("meter"))
+    for phrase in (narrow, *(rules[name]["when"] for name in ("card-scam", "card-stolen"))):
         assert not any(share_fired(shop, phrase, intent) for intent in shop.intents)
 
 

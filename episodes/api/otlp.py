@@ -22,7 +22,8 @@ from episodes.exceptions import UnreadableBatchError
 from episodes.otlp.wire import Received, UnreadableError, answer, error_answer, read_logs, read_traces
 from episodes.pressure import BusyError, admitted
 from episodes.tracing import receive
-from harness.models import ApiKey
+from harness.authentication import remembered_key
+from harness.models import Revision
 
 __all__ = ["urlpatterns"]
 
@@ -63,7 +64,7 @@ def _exporter(signal: Signal, read: Callable[..., Received] | None) -> Callable[
 def _taken(request: HttpRequest, read: Callable[..., Received] | None, *, is_json: bool) -> Received:
     """Authenticate, read and store; raise `_RefusedError` with what the exporter needs to know."""
     try:
-        key = ApiKey.authenticate(_presented(request))
+        key = remembered_key(_presented(request), Revision.current())
         if key is None:
             raise _RefusedError(
                 401, _UNAUTHENTICATED, "The key is missing, unknown, expired or revoked. Set the header Authorization: Bearer <key>.",

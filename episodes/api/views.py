@@ -11,6 +11,7 @@ from django.shortcuts import get_object_or_404
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, status
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.decorators import action
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -47,7 +48,7 @@ from episodes.judging import CorrectionText, correct, flag, report_outcome
 from episodes.models import Conversation, Correction, Critique, Episode, Intent, Pattern
 from episodes.pressure import admitted
 from harness.api.verbs import GovernedViewSet, StatefulViewSet, with_verbs
-from harness.authentication import actor_of, reporting_agent
+from harness.authentication import RememberedKeyAuthentication, actor_of, reporting_agent
 from harness.models import Agent
 
 __all__ = [
@@ -102,6 +103,16 @@ class EpisodeViewSet(_Filtered):
             "create": IsAgentWriting, "outcomes": MayReport, "flags": MayReport,
         }  # fmt: skip
         return [by_action.get(self.action or "", MayRead)()]
+
+    def get_authenticators(self) -> list[BaseAuthentication]:
+        if self._captures():
+            return [RememberedKeyAuthentication(), SessionAuthentication()]
+        return super().get_authenticators()
+
+    def _captures(self) -> bool:
+        request = getattr(self, "request", None)
+        is_collection = getattr(self, "action_map", {}).get("post") == "create"
+        return is_collection and request is not None and request.method == "POST"
 
     def get_parsers(self) -> list[Any]:
         if getattr(self, "action_map", {}).get("post") == "create":

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.core.wsgi import get_wsgi_application
+from django.db import connections
 
 __all__ = ["application", "measured"]
 
@@ -36,3 +37,7 @@ def measured(inner: _Application) -> _Application:
 
 
 application = measured(get_wsgi_application())
+
+# A connection a request costs more than most requests. Kept here only: Django looks after a connection where a request
+# begins, and nobody does in the other processes. One that died meanwhile is noticed before its first statement.
+connections.settings["default"] |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}

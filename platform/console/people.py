@@ -20,7 +20,7 @@ from accounts.roles import ROLES, Permission, Role
 from audit.desk import Act, GovernedAdmin, VisibleRelatedFilter, person
 from audit.forms import DeskForm
 from audit.record import record
-from harness.models import Agent
+from harness.models import Agent, Revision
 
 __all__ = ["MembershipAdmin", "TeamAdmin", "UserAdmin", "manages"]
 
@@ -44,7 +44,10 @@ def _shared_team(actor: Actor, user: User) -> UUID | None:
 
 @transaction.atomic
 def _changed(actor: Actor, user: User, act: str, **changes: Any) -> None:
-    """Save what an administrator changes of a person, with its event at a team of theirs."""
+    """Save what an administrator changes of a person, with its event at a team of theirs.
+
+    The revision moves: what is remembered of the keys this person owns is old now.
+    """
     user.refresh_from_db(from_queryset=User.objects.locked())
     team_id = _shared_team(actor, user)
     if team_id is None or not (act == "deactivate" or manages(actor, user)):
@@ -55,6 +58,7 @@ def _changed(actor: Actor, user: User, act: str, **changes: Any) -> None:
         setattr(user, name, value)
     user.save(update_fields=list(changes))
     record(f"user.{act}", user, team_id=team_id)
+    Revision.bump()
 
 
 class UserForm(DeskForm):

@@ -1,7 +1,5 @@
 """What agents fetch: the resolved harness, immutable bundles, and each user's own layer."""
 
-import hashlib
-import time
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -9,7 +7,6 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import permissions, status
-from rest_framework.authentication import get_authorization_header
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,9 +15,8 @@ from rest_framework.views import APIView
 from accounts.access import require
 from accounts.acting import Actor
 from accounts.exceptions import NotPermittedError
-from accounts.models import User
 from accounts.roles import Permission
-from harness.authentication import ApiKeyAuthentication, actor_of
+from harness.authentication import ApiKeyAuthentication, actor_of, remembered_key
 from harness.models import Agent, ApiKey
 from releases import snapshot
 from releases.api.serializers import UserStateDetail, UserStateWrite
@@ -29,41 +25,16 @@ from releases.serving import bundle, resolve
 
 __all__ = ["BundleView", "CachedKeyAuthentication", "HarnessView", "UserStateView"]
 
-_KEPT_KEYS = 10_000
-_KEPT_S = 30.0
 _MAX_ID = 200
 
 
 class CachedKeyAuthentication(ApiKeyAuthentication):
-    """The key's authentication, remembered for the time of one revision: revoking a key moves the revision.
+    """The key's authentication as of the snapshot that is served, without asking the database."""
 
-    Whose owner was deactivated is found out within half a minute. While the database is silent, a key that was known
-    stays known.
-    """
-
-    _known: dict[str, tuple[User, ApiKey, int, float]] = {}
-
-    def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
-        presented = get_authorization_header(request)
-        if not presented:
-            return None
+    def key_behind(self, presented: str) -> ApiKey | None:
         revision = snapshot.current().revision
-        mark = hashlib.sha256(presented).hexdigest()
-        kept = self._known.get(mark)
-        if kept is not None and not _is_over(kept[1]):
-            is_silent, _ = snapshot.is_unavailable()
-            if is_silent or (kept[2] == revision and time.monotonic() - kept[3] < _KEPT_S):
-                return kept[0], kept[1]
-        found = super().authenticate(request)
-        if found is not None:
-            if len(self._known) >= _KEPT_KEYS:
-                self._known.clear()
-            self._known[mark] = (*found, revision, time.monotonic())
-        return found
-
-
-def _is_over(key: ApiKey) -> bool:
-    return key.expires_at is not None and key.expires_at.timestamp() <= time.time()
+        is_silent, _ = snapshot.is_unavailable()
+        return remembered_key(presented, revision, is_silent=is_silent)
 
 
 class MayFetch(permissions.BasePermission):

@@ -196,19 +196,25 @@ def test_shop__a_person_s_guardrail__helps_its_target_and_breaks_others(shop: Sc
     assert not any(share_fired(shop, narrow, intent) for intent in harm)
 
 
-def test_shop__merged_guardrails__break_what_is_too_rare_for_a_ramp_to_show(shop: Scenario) -> None:
-    proposal = named(shop, "one-fraud-rule")
-    wide, narrow = (person.patch[1]["value"] for person in (proposal, narrowed(shop, proposal.name)))
-    rules, shares = shop.starting_document()["guardrails"]["rules"], shop.shares()
-    [target] = proposal.target_intents
-    meter = [u for u in shop.pool("meter") if not shop.answers[u.intent].handoff_ok]
+def test_shop__shortened_answers__break_what_is_too_rare_for_a_ramp_to_show(shop: Scenario) -> None:
+    start, shares = shop.starting_document(), shop.shares()
+    documents, short, sound = (
+        document["context"]["documents"]
+        for document in (
+            start,
+            apply(start, list(named(shop, "shorter-answers").patch)),
+            apply(start, list(narrowed(shop, "shorter-answers").patch)),
+        )
+    )
+    changed = {intent for intent in documents if short[intent]["text"] != documents[intent]["text"]}
 
-    assert shares[target] <= 0.02
-    assert share_fired(shop, wide, target, "verify") >= 0.9
-    assert sum(share * share_fired(shop, wide, intent, "live") for intent, share in shares.items()) <= 0.06
-    assert sum(fires(wide, u.text) for u in meter) >= 0.05 * len(shop.pool("meter"))
-    for phrase in (narrow, *(rules[name]["when"] for name in ("card-scam", "card-stolen"))):
-        assert not any(share_fired(shop, phrase, intent) for intent in shop.intents)
+    assert len(changed) == 3
+    assert sum(shares[intent] for intent in changed) <= 0.05
+    for intent in changed:
+        facts = shop.answers[intent].facts
+        assert not any(fact in short[intent]["text"] for fact in facts)
+        assert all(fact in sound[intent]["text"] for fact in facts)
+        assert len(sound[intent]["text"]) < len(documents[intent]["text"])
 
 
 def named(shop: Scenario, name: str):
@@ -225,7 +231,7 @@ def share_fired(shop: Scenario, phrase: str, intent: str, pool: str | None = Non
 
 
 def test_shop__people_s_patches__are_within_the_limits_of_a_proposal(shop: Scenario) -> None:
-    for proposal in (*shop.people, narrowed(shop, "escalate-broken"), narrowed(shop, "one-fraud-rule")):
+    for proposal in (*shop.people, narrowed(shop, "escalate-broken"), narrowed(shop, "shorter-answers")):
         start = shop.starting_document()
         found = refusals(start, list(proposal.patch), claim=proposal.claim, author_kind="person", limits=PatchLimits())
 

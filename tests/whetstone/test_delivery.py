@@ -225,7 +225,7 @@ def test_record__while_the_platform_hangs__costs_the_agent_nothing(platform: Fak
         client.record(episode(number))
         longest = max(longest, time.perf_counter() - started)
 
-    assert longest < 0.25
+    assert longest < 1.0
     platform.delay_s = 0.0
     assert client.flush().delivered == 500
 

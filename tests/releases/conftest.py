@@ -186,7 +186,7 @@ def live(agent, intent):
             episode = Episode(
                 agent=agent, conversation=conversation, external_id=name, started_at=started_at, body_digest="0" * 64,
                 release_ref=release.pk, arm=drawn, weight=release.weight, harness_digest=digest,
-                captured_at=started_at + timedelta(milliseconds=200),
+                captured_at=started_at + timedelta(milliseconds=200), understood_at=started_at + timedelta(seconds=1),
             )  # fmt: skip
             episodes.append(episode)
             outcomes.append(

@@ -185,7 +185,7 @@ def live_under_both(first, later, users, *, outcome="failed"):
         )
         episode = Episode.objects.create(
             agent=first.agent, conversation=talk, external_id=f"both-{number}", started_at=at, captured_at=at,
-            body_digest="0" * 64, release_ref=mine.pk, arm=mine_arm, weight=mine.weight, harness_digest=version.digest,
+            understood_at=at, body_digest="0" * 64, release_ref=mine.pk, arm=mine_arm, weight=mine.weight, harness_digest=version.digest,
         )  # fmt: skip
         harmed = not is_held_out and drawn_later == "canary"
         Outcome.objects.create(
@@ -309,8 +309,61 @@ def change_everything(release, agent):
     )  # fmt: skip
     Episode.objects.create(
         agent=agent, conversation=late, external_id="reported late", started_at=first.started_at, captured_at=now,
-        body_digest="0" * 64, release_ref=release.pk, weight=release.weight,
+        understood_at=now, body_digest="0" * 64, release_ref=release.pk, weight=release.weight,
     )  # fmt: skip
     Exposure.objects.create(
         release=release, subject="came later", stage=0, arm="canary", weight=release.weight, served_at=now
     )
+
+
+# analysis that lags
+
+
+@pytest.fixture
+def lagging(release, live):
+    """200 matured conversations of which the analysis has come to the first half."""
+    live(release, range(200), fails=sometimes)
+    openings = Episode._base_manager.filter(release_ref=release.pk).order_by("started_at")
+    behind = list(openings[100:])
+    now = timezone.now()
+    rewrite(openings.filter(pk__in=[one.pk for one in behind]), understood_at=None, captured_at=now)
+    Conversation.objects.filter(episodes__in=behind).update(intent=None)
+    return behind
+
+
+def test_observe__analysis_lags__waits_for_the_intent_and_reads_it_then(release, lagging, intent):
+    watch(release.pk)
+    before = seen_of(release).observations
+    rewrite(Episode._base_manager.filter(pk__in=[one.pk for one in lagging]), understood_at=timezone.now())
+    Conversation.objects.filter(episodes__in=lagging).update(intent=intent)
+
+    after = seen_of(release).observations
+
+    assert (len(before), len(after)) == (100, 200)
+    assert {one.intent for one in after} == {intent.slug}
+    assert list(after)[:100] == list(before)
+
+
+def test_observe__analysis_never_comes__is_read_without_an_intent_after_a_minute(release, lagging):
+    now = timezone.now()
+
+    assert len(seen_of(release, now=now + timedelta(seconds=58)).observations) == 100
+    read = seen_of(release, now=now + timedelta(seconds=61)).observations
+
+    assert sorted(str(one.intent) for one in read).count("None") == 100
+
+
+def test_observe__analyzed_after_it_was_read__keeps_its_place_and_reading(release, lagging, intent):
+    rewrite(
+        Episode._base_manager.filter(pk__in=[one.pk for one in lagging]),
+        analysis_failed_at=timezone.now(),
+        analysis_error="?",
+    )
+    watch(release.pk)
+    before = seen_of(release).observations
+    rewrite(
+        Episode._base_manager.filter(pk__in=[one.pk for one in lagging]), analysis_failed_at=None, analysis_error=""
+    )
+    Conversation.objects.filter(episodes__in=lagging).update(intent=intent)
+
+    assert seen_of(release).observations == before

@@ -1,47 +1,28 @@
-"""Nothing lost: every captured episode is analyzed, pending with a task that will come to it, or failed with a reason.
+"""The account of what was captured: every episode is analyzed, pending, or failed with a reason.
 
 Counting a million rows takes a tenth of a second, which a page or a probe shall not spend: the clock counts, at a price
-of two percent of one core at any size, and everyone else reads the last count. What alarms is looked up when asked.
+of two percent of one core at any size, and everyone else reads the last count. What alarms is looked up when asked:
+`episodes.gaps`.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from time import monotonic
 from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
-from django.db.models import Count, QuerySet
-from django.utils import timezone
+from django.db.models import Count
 
-from accounts.acting import MACHINE, Actor
+from accounts.acting import Actor
 from episodes.models import CaptureTally, Episode
 from harness.models import Agent
-from jobs.models import Task
 
-__all__ = [
-    "ANALYSIS", "Gap", "Reason", "count_captured", "enter_captured", "gaps", "is_count_due", "reasons",
-    "stuck", "tallies",
-]  # fmt: skip
+__all__ = ["Reason", "count_captured", "enter_captured", "is_count_due", "reasons", "tallies"]
 
-# The jobs that come to waiting episodes, by the agent's id as their key.
-ANALYSIS = ("episodes.jobs.understand", "episodes.jobs.understand_one_by_one")
-GRACE_S = 120.0
-TURN_S = 300.0
-STUCK_S = 30.0
 NEWEST = 1_000
 # A count is repeated no sooner than after so many times its own duration, so it costs at most 2 % of one core.
 _REST = 50
 _MIN_REST_S = 10.0
-
-
-@dataclass(frozen=True)
-class Gap:
-    """Episodes of one agent that nothing will come to, or whose rows are gone."""
-
-    agent_id: UUID
-    agent: str
-    sentence: str
 
 
 @dataclass(frozen=True)
@@ -131,71 +112,6 @@ def enter_captured(number_of: dict[UUID, int]) -> None:
 def tallies(actor: Actor) -> list[CaptureTally]:
     """Return the last account of every agent the actor may see, most episodes first."""
     return list(CaptureTally.objects.visible_to(actor).select_related("agent").order_by("-captured", "agent"))
-
-
-_WAITING = """
-SELECT a.id, a.slug, w.captured_at FROM harness_agent a CROSS JOIN LATERAL (
-  SELECT captured_at FROM episodes_episode e
-  WHERE e.agent_id = a.id AND e.understood_at IS NULL AND e.analysis_failed_at IS NULL ORDER BY id LIMIT 1) w
-WHERE a.id = ANY(%s) AND w.captured_at < %s
-"""
-
-
-@dataclass(frozen=True)
-class _Waiting:
-    """An agent and since when the oldest of its episodes has waited."""
-
-    agent_id: UUID
-    agent: str
-    since: datetime
-
-    def tasks(self) -> QuerySet[Task]:
-        return Task.objects.filter(name__in=ANALYSIS, key=str(self.agent_id))
-
-
-def gaps(actor: Actor) -> list[Gap]:
-    """Return what is lost or about to be, as things stand now; one index lookup an agent.
-
-    An agent's episodes are where the oldest waits longer than `GRACE_S` and no task is at work on it or waits its turn
-    no longer than `TURN_S`; or where fewer rows are there than entered the record.
-    """
-    found = []
-    for waiting in _waiting(actor, GRACE_S):
-        if why := _why_nothing_comes(waiting):
-            since = f"{waiting.since:%Y-%m-%d %H:%M:%S} UTC"
-            found.append(Gap(waiting.agent_id, waiting.agent, f"Episodes of {waiting.agent} wait since {since}: {why}"))
-    for tally in CaptureTally.objects.visible_to(actor).select_related("agent"):
-        if tally.missing > 0:
-            sentence = f"{tally.missing} episodes of {tally.agent.slug} entered the record, but their rows are gone."
-            found.append(Gap(tally.agent_id, tally.agent.slug, sentence))
-    return found
-
-
-def stuck() -> list[UUID]:
-    """Return the agents whose analysis failed as a whole while the same episode waited, as a worker's death makes it."""
-    waiting = _waiting(MACHINE, STUCK_S)
-    return [one.agent_id for one in waiting if one.tasks().filter(state="failed", finished_at__gt=one.since).exists()]
-
-
-def _waiting(actor: Actor, longer_than_s: float) -> list[_Waiting]:
-    agents = list(Agent.objects.visible_to(actor).values_list("pk", flat=True))
-    with connection.cursor() as cursor:
-        cursor.execute(_WAITING, [agents, timezone.now() - timedelta(seconds=longer_than_s)])
-        return [_Waiting(*row) for row in cursor.fetchall()]
-
-
-def _why_nothing_comes(waiting: _Waiting) -> str:
-    now = timezone.now()
-    if waiting.tasks().filter(state="claimed", lease_until__gt=now).exists():
-        return ""
-    ready = waiting.tasks().filter(state="ready").order_by("available_at").first()
-    if ready is None:
-        return "no task will analyze them. See that the clock runs."
-    if ready.available_at > now - timedelta(seconds=TURN_S):
-        return ""
-    return (
-        f"their task has had no worker since {ready.available_at:%H:%M:%S}. See that a worker serves {ready.queue!r}."
-    )
 
 
 def reasons(actor: Actor, *, limit: int = 20) -> list[Reason]:

@@ -6,8 +6,9 @@ from uuid import UUID
 from django.db.models import Exists, OuterRef
 
 from episodes.commitments import commit_waiting
-from episodes.completeness import count_captured, is_count_due, stuck
+from episodes.completeness import count_captured, is_count_due
 from episodes.detecting import agents_to_read, detect_captured
+from episodes.gaps import stuck
 from episodes.models import Conversation, Episode
 from episodes.reviewing import review
 from episodes.settling import settle_agent

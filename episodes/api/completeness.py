@@ -9,7 +9,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from episodes.api.permissions import MayRead
-from episodes.completeness import gaps, reasons, tallies
+from episodes.completeness import reasons, tallies
+from episodes.gaps import gaps
 from episodes.models import CaptureTally
 from harness.authentication import actor_of
 from harness.models import Agent

@@ -33,7 +33,10 @@ class Trace(models.Model):
     class Meta:
         ordering = ("-id",)
         constraints = (models.UniqueConstraint(fields=("agent", "trace_id"), name="trace_once"),)
-        indexes = (models.Index(fields=("due_at",), condition=models.Q(due_at__isnull=False), name="trace_due"),)
+        indexes = (
+            models.Index(fields=("due_at",), condition=models.Q(due_at__isnull=False), name="trace_due"),
+            models.Index(fields=("agent", "-last_at"), condition=~models.Q(error=""), name="trace_refused"),
+        )
 
     def __str__(self) -> str:
         return self.trace_id

@@ -23,7 +23,8 @@ from accounts.models import User
 from accounts.roles import Permission
 from audit.chain import status as chain_status
 from audit.desk import person, standing
-from episodes.completeness import GRACE_S, gaps, reasons, tallies
+from episodes.completeness import reasons, tallies
+from episodes.gaps import GRACE_S, gaps
 from episodes.models import Episode
 from harness.models import ApiKey
 from jobs.models import Beat, Task
@@ -152,7 +153,9 @@ def _capture() -> Iterator[Any]:
     yield episodes
     yield lags
     gap = GaugeMetricFamily(
-        "whetstone_analysis_gap", "1 where episodes will not be analyzed or are gone.", labels=["agent"]
+        "whetstone_analysis_gap",
+        "1 where episodes will not be analyzed or are gone, or traces became none.",
+        labels=["agent"],
     )
     broken = {found.agent for found in gaps(MACHINE)}
     for slug in sorted(broken | {account.agent.slug for account in accounts}):

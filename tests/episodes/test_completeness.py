@@ -18,17 +18,20 @@ from audit.spans import Span
 from episodes import completeness, understanding
 from episodes.amending import amend
 from episodes.commitments import commit_waiting
-from episodes.completeness import count_captured, gaps, is_count_due, reasons, stuck, tallies
+from episodes.completeness import count_captured, is_count_due, reasons, tallies
 from episodes.finding import matches
+from episodes.gaps import gaps, stuck
 from episodes.jobs import pass_stuck, take_account, understand, understand_one_by_one
-from episodes.models import CaptureTally, Conversation, Episode, EpisodeText, Signal
+from episodes.models import CaptureTally, Conversation, Episode, EpisodeText, Signal, Trace
 from episodes.reanalysis import analyze_again
 from episodes.settling import settle_agent
+from episodes.tracing import receive
 from episodes.understanding import understand_carefully, understand_waiting
 from harness.models import Agent
 from inference.encoder import encode
 from jobs.models import Task
 from tests.episodes.factories import captured, item, tool_step
+from tests.episodes.otlp.making import AGENT, a_span
 from tests.tampering import rewrite, triggers_off
 
 pytestmark = pytest.mark.django_db
@@ -289,6 +292,32 @@ def test_gap__of_another_team__is_not_told(agent: Agent, cast: SimpleNamespace) 
 
     assert len(gaps(cast.support.as_actor())) == 1
     assert not any(ask(cast.outsider.as_actor()) for ask in (gaps, reasons, tallies))
+
+
+@pytest.mark.parametrize(("due_s", "alarms"), [(60, False), (200, True)])
+def test_gap__trace_that_nobody_assembles__alarms_after_its_grace(
+    agent: Agent, cast: SimpleNamespace, due_s: float, alarms: bool
+) -> None:
+    receive(agent, [a_span(1, 0, attributes=AGENT)], [])
+    Trace.objects.update(due_at=timezone.now() - timedelta(seconds=due_s))
+
+    found = [gap.sentence for gap in gaps(cast.support.as_actor())]
+
+    assert ["1 traces of shop-desk are no episodes yet" in sentence for sentence in found] == [True] * alarms
+    assert gaps(cast.outsider.as_actor()) == []
+
+
+@pytest.mark.parametrize(("hours", "alarms"), [(23, True), (25, False)])
+def test_gap__trace_that_became_no_episode__alarms_for_a_day(agent: Agent, hours: float, alarms: bool) -> None:
+    receive(agent, [a_span(1, 0, attributes=AGENT)], [])
+    at = timezone.now() - timedelta(hours=hours)
+    Trace.objects.update(due_at=None, error="ValueError: odd", last_at=at)
+
+    found = [gap.sentence for gap in gaps(MACHINE)]
+
+    assert ["1 traces of shop-desk could not be made into episodes" in sentence for sentence in found] == [
+        True
+    ] * alarms
 
 
 def test_stuck__its_task_failed_while_it_waited__is_passed_one_by_one(agent: Agent) -> None:

@@ -1,0 +1,128 @@
+"""Nothing lost: alarms where a captured episode or a received trace would stay what it is for ever."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Count, Max, Min, QuerySet
+from django.utils import timezone
+
+from accounts.acting import MACHINE, Actor
+from episodes.models import CaptureTally, Trace
+from harness.models import Agent
+from jobs.models import Task
+
+__all__ = ["ANALYSIS", "GRACE_S", "REFUSED_FOR", "TURN_S", "Gap", "gaps", "stuck"]
+
+# The jobs that come to waiting episodes, by the agent's id as their key.
+ANALYSIS = ("episodes.jobs.understand", "episodes.jobs.understand_one_by_one")
+GRACE_S = 120.0
+TURN_S = 300.0
+STUCK_S = 30.0
+REFUSED_FOR = timedelta(days=1)
+"""How long a trace that became no episode alarms after its newest part; its parts stay for longer."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Episodes of one agent that nothing will come to, whose rows are gone, or that a trace did not become."""
+
+    agent_id: UUID
+    agent: str
+    sentence: str
+
+
+_WAITING = """
+SELECT a.id, a.slug, w.captured_at FROM harness_agent a CROSS JOIN LATERAL (
+  SELECT captured_at FROM episodes_episode e
+  WHERE e.agent_id = a.id AND e.understood_at IS NULL AND e.analysis_failed_at IS NULL ORDER BY id LIMIT 1) w
+WHERE a.id = ANY(%s) AND w.captured_at < %s
+"""
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """An agent and since when the oldest of its episodes has waited."""
+
+    agent_id: UUID
+    agent: str
+    since: datetime
+
+    def tasks(self) -> QuerySet[Task]:
+        return Task.objects.filter(name__in=ANALYSIS, key=str(self.agent_id))
+
+
+def gaps(actor: Actor) -> list[Gap]:
+    """Return what is lost or about to be, as things stand now; one index lookup an agent.
+
+    An agent's episodes are where the oldest waits longer than `GRACE_S` and no task is at work on it or waits its turn
+    no longer than `TURN_S`; or where fewer rows are there than entered the record. Its traces are where one is due for
+    longer than `GRACE_S`, or was refused within `REFUSED_FOR`.
+    """
+    found = [*_overdue_traces(actor), *_refused_traces(actor)]
+    for waiting in _waiting(actor, GRACE_S):
+        if why := _why_nothing_comes(waiting):
+            since = f"{waiting.since:%Y-%m-%d %H:%M:%S} UTC"
+            found.append(Gap(waiting.agent_id, waiting.agent, f"Episodes of {waiting.agent} wait since {since}: {why}"))
+    for tally in CaptureTally.objects.visible_to(actor).select_related("agent"):
+        if tally.missing > 0:
+            sentence = f"{tally.missing} episodes of {tally.agent.slug} entered the record, but their rows are gone."
+            found.append(Gap(tally.agent_id, tally.agent.slug, sentence))
+    return found
+
+
+def _overdue_traces(actor: Actor) -> list[Gap]:
+    late = Trace.objects.visible_to(actor).filter(due_at__lt=timezone.now() - timedelta(seconds=GRACE_S))
+    return [
+        Gap(
+            agent_id, slug,
+            f"{number} traces of {slug} are no episodes yet, though the oldest has been due since "
+            f"{since:%Y-%m-%d %H:%M:%S} UTC. See that the clock and a worker run.",
+        )
+        for agent_id, slug, number, since in _by_agent(late, Min("due_at"))
+    ]  # fmt: skip
+
+
+def _refused_traces(actor: Actor) -> list[Gap]:
+    refused = Trace.objects.visible_to(actor).refused().filter(last_at__gt=timezone.now() - REFUSED_FOR)
+    return [
+        Gap(
+            agent_id, slug,
+            f"{number} traces of {slug} could not be made into episodes, the newest of {at:%Y-%m-%d %H:%M:%S} UTC. "
+            "The agent's page Connect says why; their parts are kept.",
+        )
+        for agent_id, slug, number, at in _by_agent(refused, Max("last_at"))
+    ]  # fmt: skip
+
+
+def _by_agent(traces: QuerySet[Trace], moment: Min | Max) -> list[tuple[UUID, str, int, datetime]]:
+    counted = traces.order_by().values("agent").annotate(number=Count("pk"), moment=moment)
+    return list(counted.order_by("agent__slug").values_list("agent", "agent__slug", "number", "moment"))
+
+
+def stuck() -> list[UUID]:
+    """Return the agents whose analysis failed as a whole while the same episode waited, as a worker's death makes it."""
+    waiting = _waiting(MACHINE, STUCK_S)
+    return [one.agent_id for one in waiting if one.tasks().filter(state="failed", finished_at__gt=one.since).exists()]
+
+
+def _waiting(actor: Actor, longer_than_s: float) -> list[_Waiting]:
+    agents = list(Agent.objects.visible_to(actor).values_list("pk", flat=True))
+    with connection.cursor() as cursor:
+        cursor.execute(_WAITING, [agents, timezone.now() - timedelta(seconds=longer_than_s)])
+        return [_Waiting(*row) for row in cursor.fetchall()]
+
+
+def _why_nothing_comes(waiting: _Waiting) -> str:
+    now = timezone.now()
+    if waiting.tasks().filter(state="claimed", lease_until__gt=now).exists():
+        return ""
+    ready = waiting.tasks().filter(state="ready").order_by("available_at").first()
+    if ready is None:
+        return "no task will analyze them. See that the clock runs."
+    if ready.available_at > now - timedelta(seconds=TURN_S):
+        return ""
+    return (
+        f"their task has had no worker since {ready.available_at:%H:%M:%S}. See that a worker serves {ready.queue!r}."
+    )

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from accounts.ids import uuid7
 from episodes.content import CONTENT
-from episodes.copying import copy_rows, json_text
+from episodes.copying import copy_rows
 from episodes.door import PlainItems, Read, Refused, read_item
 from episodes.exceptions import BatchTooLargeError
 from episodes.locks import in_one_piece
@@ -211,9 +211,10 @@ _JSON = frozenset({"input", "output", "steps", "sources", "usage", "external_ref
 
 
 def _episode(agent: Agent, arrival: _Arrival, talk: _Talk) -> tuple[Any, ...]:
-    stored = arrival.read.content | {"conversation": talk.id, "started_at": arrival.started_at}
-    values = (json_text(stored[name]) if name in _JSON else stored[name] for name in CONTENT)
-    return (arrival.row_id, agent.pk, arrival.read.digest, *values)
+    read = arrival.read
+    stored = read.content | {"conversation": talk.id, "started_at": arrival.started_at}
+    values = (read.parts[name].decode() if name in _JSON else stored[name] for name in CONTENT)
+    return (arrival.row_id, agent.pk, read.digest, *values)
 
 
 def conversation_for(agent: Agent, read: Read) -> UUID | None:

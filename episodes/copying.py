@@ -4,10 +4,9 @@ from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from typing import Any
 
-import orjson
 from django.db import connection, models
 
-__all__ = ["copy_rows", "json_text"]
+__all__ = ["copy_rows"]
 
 # COPY takes two exchanges with the server, INSERT one; beyond this COPY's cheaper rows win.
 _FEW = 8
@@ -16,7 +15,7 @@ _FEW = 8
 def copy_rows(model: type[models.Model], columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
     """Write rows of values into `columns` of a model's table, in this transaction.
 
-    JSON goes in as text made by `json_text`. Columns left out take the default of the database. Raises the database's
+    JSON goes in as text. Columns left out take the default of the database. Raises the database's
     errors; a row that breaks a constraint undoes the whole statement.
     """
     columns_of = {field.name: str(field.column) for field in model._meta.concrete_fields}
@@ -45,8 +44,3 @@ def _copy(into: str, rows: Iterable[tuple[Any, ...]]) -> None:
     ):
         for row in rows:
             copy.write_row(row)
-
-
-def json_text(value: Any) -> str:
-    """Return clean JSON as the text of a jsonb column."""
-    return orjson.dumps(value).decode()

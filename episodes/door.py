@@ -9,9 +9,9 @@ from uuid import UUID
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
-from episodes.content import digest_of_content
+from episodes.content import digest_of_parts, parts_of
 from harness.canonical import DocumentError, Json, clean_json
-from harness.sensitive import json_may_hold, may_hold, redact
+from harness.sensitive import json_may_hold, redact
 
 __all__ = [
     "MAX_EPISODE_BYTES",
@@ -119,10 +119,11 @@ class EpisodeItem(_Item):
 
 @dataclass(frozen=True)
 class Read:
-    """A readable item, the content that is kept of it, and the digest of exactly that."""
+    """A readable item, the content that is kept of it, each part of that as canonical JSON, and the digest of them."""
 
     item: EpisodeItem
     content: dict[str, Any]
+    parts: dict[str, bytes]
     digest: str
 
 
@@ -154,10 +155,11 @@ def read_item(
     if item.started_at and item.ended_at and item.ended_at < item.started_at:
         return Refused("invalid", "/ended_at lies before /started_at. Send both in UTC.", named)
     content = _content(item)
-    digest, size = digest_of_content(content)
+    parts = parts_of(content)
+    digest, size = digest_of_parts(parts)
     if size > MAX_EPISODE_BYTES:
         return Refused("too_large", f"The episode is larger than {MAX_EPISODE_BYTES:,} bytes. Send less in one.", named)
-    return Read(item, content, digest)
+    return Read(item, content, parts, digest)
 
 
 def _content(item: EpisodeItem) -> dict[str, Any]:
@@ -211,23 +213,7 @@ def _redacted_item(body: dict[str, Json], kinds: Collection[str]) -> dict[str, J
 
 def may_need_cuts(value: Any, kinds: Collection[str]) -> bool:
     """Tell quickly whether `redacted` could change the value; False is certain."""
-    if not json_may_hold(orjson.dumps(value), kinds):
-        return False
-    told: list[str] = []
-    _collect(value, told)
-    return may_hold("\n".join(told), kinds)
-
-
-def _collect(value: Json, into: list[str]) -> None:
-    """Add every text of the value, names of members left out."""
-    if isinstance(value, str):
-        into.append(value)
-    elif isinstance(value, dict):
-        for part in value.values():
-            _collect(part, into)
-    elif isinstance(value, list):
-        for part in value:
-            _collect(part, into)
+    return json_may_hold(orjson.dumps(value), kinds)
 
 
 def redacted(value: Any, kinds: Collection[str]) -> Any:

@@ -8,7 +8,16 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.canonical import MAX_DEPTH, DocumentError, UnsureError, canonical_bytes, clean_json, parse_json, plain_json
+from harness.canonical import (
+    MAX_DEPTH,
+    DocumentError,
+    UnsureError,
+    canonical_bytes,
+    canonical_each,
+    clean_json,
+    parse_json,
+    plain_json,
+)
 from harness.sensitive import KINDS, find, json_may_hold, may_hold
 from tests.harness.json_values import VALUES
 
@@ -26,6 +35,13 @@ def test_canonical_bytes__any_clean_value__are_those_of_rfc8785(value: object) -
     clean = clean_json(value)
 
     assert canonical_bytes(clean) == rfc8785.dumps(clean)
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b", "c"]), VALUES))
+def test_canonical_each__any_clean_values__are_those_of_one_by_one(values: dict[str, object]) -> None:
+    clean = {name: clean_json(value) for name, value in values.items()}
+
+    assert canonical_each(clean) == {name: canonical_bytes(value) for name, value in clean.items()}
 
 
 @pytest.mark.parametrize("number", [0, -0.0, 1.0, 1e21, 1.5e-7, 1e-5, 0.1, -3, 123456789012345.6, 5e-324, 2**53 - 1])
@@ -56,6 +72,7 @@ def test_plain_json__where_it_is_sure__agrees_with_the_strict_reader(value: obje
     [
         b'{"a": 1, "a": 2}', b'{"a":{"b":1,"b":2}}', b'{"a" :1,"b":1,"b":2}', b'{"a"\n:1,"a":2}', b'{"a\\\\":1,"a\\\\":2}',
         b'{"a":1,"\\u0061":2}', b"[1e300]", b"[-1.5E+22]", b"[9.1e15]", b"[9007199254740992.0]", b'["\\u0000"]', b'["\\ud800"]', b"[1e400]", b"[NaN]",
+        b'{"a\\\\" :1,"b":1,"b":2}', b'{"x":"\\u0022:","b":1,"b":2}', b'{"x":"\\"\\u003a","b":1,"b":2}', b"[100000000000000e9]",
         b"[9007199254740993]", b"[12345678901234567890]", b"{", b'"\xff"', b"[" * 70 + b"]" * 70, b"[" * 5000 + b"]" * 5000,
     ],
 )  # fmt: skip

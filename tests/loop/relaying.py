@@ -20,7 +20,7 @@ class Relay:
     def __init__(self, to_port: int) -> None:
         self.to_port = to_port
         self.lost = 0
-        self.known_already = 0
+        self._handed_on: list[bytearray] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._lock = threading.Lock()
         self._instead: Callable[[], None] | None = None
@@ -30,6 +30,11 @@ class Relay:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    @property
+    def known_already(self) -> int:
+        """Return how many episodes were answered as known. An answer may come in pieces, so whole lines are read."""
+        return sum(int(count) for said in [*self._handed_on] for count in _DUPLICATES.findall(bytes(said)))
 
     def lose_next_answer(self, instead: Callable[[], None], *, timeout_s: float) -> bool:
         """Call `instead` when the next report has been answered, and never hand that answer on; tell whether one was."""
@@ -50,13 +55,14 @@ class Relay:
     def _serve(self, near: socket.socket) -> None:
         with near, contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.to_port)) as far:
             reports: list[bytes] = []
+            handed_on = bytearray()
+            self._handed_on.append(handed_on)
             threading.Thread(target=self._ask, args=(near, far, reports), daemon=True).start()
             while data := far.recv(_CHUNK):
-                if reports and _TAKEN.match(data):
-                    if self._loses():
-                        break
-                    self.known_already += sum(int(count) for count in _DUPLICATES.findall(data))
+                if reports and _TAKEN.match(data) and self._loses():
+                    break
                 near.sendall(data)
+                handed_on += data
             for side in (near, far):
                 side.shutdown(socket.SHUT_RDWR)
 

@@ -67,7 +67,7 @@ stop: setup ## Stop the embedded servers
 
 .PHONY: test
 test: setup ## Run the tests in parallel and in random order, with coverage unless T= names some
-	$(PYTHON) -m pytest -n 2 $(or $(T),--cov --cov-branch --cov-report=term:skip-covered)
+	$(PYTHON) -m pytest -n 2 --dist worksteal $(or $(T),--cov --cov-branch --cov-report=term:skip-covered)
 
 .PHONY: lint
 lint: setup ## Check style and formatting

@@ -47,6 +47,11 @@ DOCUMENT = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tell the stories first: what mostly waits must not be what is left over at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("story") is None)
+
+
 @pytest.fixture(scope="module")
 def lasting(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """Let what fixtures of a module write be there for each of its tests, and for nobody after.

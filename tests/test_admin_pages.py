@@ -103,6 +103,7 @@ def test_pages__list_row_history_and_form_of_every_model__open(worlds: SimpleNam
     assert ("audit.Event", "add") in refused
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("role", [role.value for role in Role if role != Role.ENGINEER])
 def test_pages__row_and_form_of_every_model__open_for_each_role(
     worlds: SimpleNamespace, cast: SimpleNamespace, role: str

@@ -28,6 +28,8 @@ from tests.conftest import make_agent, make_cast
 from tests.machines import ENDPOINTS, MACHINES, Stage, put
 from tests.test_admin_pages import Reader
 
+pytestmark = pytest.mark.no_cover
+
 SCHEMA: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)
 OPERATIONS = sorted(
     (path, method)

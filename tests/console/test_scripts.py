@@ -54,6 +54,7 @@ def test_docs__its_script__is_served(db: None) -> None:
     assert b"SwaggerUIBundle" in answer.content
 
 
+@pytest.mark.no_cover
 def test_admin_pages__of_every_model__have_no_inline_script(cast: SimpleNamespace, agent: Agent) -> None:
     build_world(agent, cast.engineer)
     client = Client()

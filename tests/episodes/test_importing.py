@@ -22,6 +22,7 @@ pytestmark = pytest.mark.django_db
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"
+RUNS = 60  # of each recorded benchmark
 
 
 def trajectory(name: str = "gpt:airline:1:0", **changes: Any) -> dict[str, Any]:
@@ -431,6 +432,7 @@ def test_import__every_format__is_in_the_help_and_the_documentation(capsys: pyte
         assert f"| `{one.name}` | {one.reads} | {one.outcome} |" in documented
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("format_name", "file"),
     [
@@ -438,11 +440,13 @@ def test_import__every_format__is_in_the_help_and_the_documentation(capsys: pyte
         ("tau2-bench", "tau2_bench/simulations_telecom.jsonl"),
     ],
 )
-def test_import__recorded_benchmarks__reach_patterns(format_name: str, file: str) -> None:
+def test_import__recorded_benchmarks__reach_patterns(folder: Path, format_name: str, file: str) -> None:
     path = DATA / file
     if not path.is_file():
         pytest.skip(f"no recorded runs at {path}")
-    lines = sum(1 for line in path.read_bytes().splitlines() if line.strip())
+    recorded = [line for line in path.read_bytes().splitlines() if line.strip()][:RUNS]
+    lines, path = len(recorded), folder / path.name
+    path.write_bytes(b"\n".join(recorded))
 
     said = load(format_name, path, "--understand")
 

@@ -4,15 +4,16 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('episodes', '0007_said_again'),
-        ('harness', '0003_changes_name_their_base'),
+        ("episodes", "0007_said_again"),
+        ("harness", "0003_changes_name_their_base"),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='trace',
-            index=models.Index(condition=models.Q(('error', ''), _negated=True), fields=['agent', '-last_at'], name='trace_refused'),
+            model_name="trace",
+            index=models.Index(
+                condition=models.Q(("error", ""), _negated=True), fields=["agent", "-last_at"], name="trace_refused"
+            ),
         ),
     ]

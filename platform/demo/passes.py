@@ -260,7 +260,10 @@ class Demonstration:
     def _write(self, person: PersonProposal) -> None:
         author = self.staff[person.author_role]
         episodes = author.get("/episodes", agent=self.slug, limit=400)["results"]
-        wanted = [row for row in episodes if self.traffic.wants.get(row["conversation"]) in person.target_intents]
+        wanted = [
+            row for row in episodes
+            if not person.target_intents or self.traffic.wants.get(row["conversation"]) in person.target_intents
+        ]  # fmt: skip
         body = {
             "agent": self.slug, "title": person.title, "claim": person.claim, "rationale": person.rationale,
             "patch": [dict(operation) for operation in person.patch], "target_intents": [slug_of(intent) for intent in person.target_intents],

@@ -208,7 +208,8 @@ def test_shop__shortened_answers__break_what_is_too_rare_for_a_ramp_to_show(shop
     )
     changed = {intent for intent in documents if short[intent]["text"] != documents[intent]["text"]}
 
-    assert changed == set(named(shop, "shorter-answers").target_intents)
+    assert len(changed) == 3
+    assert not named(shop, "shorter-answers").target_intents
     assert sum(shares[intent] for intent in changed) <= 0.02
     for intent in changed:
         facts = shop.answers[intent].facts

@@ -27,6 +27,7 @@ from demo.customers import (
     serve_customers,
 )
 from demo.scenario import Answer, Customers, Scenario, load
+from tests.config.servers import until
 from tests.demo.desk import desk, write_scenario
 from tests.whetstone.fake_platform import FakePlatform, running
 
@@ -286,18 +287,21 @@ def test_serve_customers__closed_early__stops_the_traffic(scenario: Scenario, ag
 def test_meter__starting_document__is_measured_without_a_trace(
     scenario: Scenario, agent_url: str, platform: FakePlatform
 ) -> None:
-    before = len(platform.episodes)
+    asked = {utterance.text for utterance in scenario.pool("meter")}
     with AgentEndpoint(agent_url) as agent:
         full = meter(scenario, scenario.pool("meter"), scenario.starting_document(), agent)
         recorded = meter(scenario, scenario.pool("meter"), scenario.starting_document(), agent, tools="recorded")
         empty = meter(scenario, scenario.pool("meter"), {}, agent)
+        # Reported behind whatever the meter might have reported.
+        agent.turn([{"role": "user", "content": "Hello"}], user="somebody", conversation="after the meter")
 
     assert [result.utterance for result in full] == list(scenario.pool("meter"))
     assert all(result.resolved for result in full)
     assert all(result.resolved for result in recorded)
     assert not any(result.resolved for result in empty)
     assert [result.message for result in full] == [result.message for result in empty]
-    assert len(platform.episodes) == before
+    assert until(lambda: any(item["conversation"] == "after the meter" for item in platform.episodes))
+    assert not [item for item in platform.episodes if item["input"]["messages"][0]["content"] in asked]
 
 
 def test_meter__loose_schema__loses_the_messages_with_another_number(scenario: Scenario, agent_url: str) -> None:

@@ -27,7 +27,7 @@ pytestmark = [
 
 VISITORS, USERS = 4, 200
 VISITS_BEFORE_KILL = 20
-PAUSE_S = 0.1
+PAUSE_S = 0.3
 """Between two visits of one visitor, so that the platform also keeps up on a busy machine."""
 DONE_S = 400.0
 SIGN_OF_LIFE = timedelta(seconds=10)

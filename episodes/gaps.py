@@ -77,7 +77,7 @@ def _overdue_traces(actor: Actor) -> list[Gap]:
     return [
         Gap(
             agent_id, slug,
-            f"{number} traces of {slug} are no episodes yet, though the oldest has been due since "
+            f"Traces of {slug} that nobody makes into episodes: {number}, the oldest due since "
             f"{since:%Y-%m-%d %H:%M:%S} UTC. See that the clock and a worker run.",
         )
         for agent_id, slug, number, since in _by_agent(late, Min("due_at"))
@@ -89,7 +89,7 @@ def _refused_traces(actor: Actor) -> list[Gap]:
     return [
         Gap(
             agent_id, slug,
-            f"{number} traces of {slug} could not be made into episodes, the newest of {at:%Y-%m-%d %H:%M:%S} UTC. "
+            f"Traces of {slug} that could not be made into episodes: {number}, the newest of {at:%Y-%m-%d %H:%M:%S} UTC. "
             "The agent's page Connect says why; their parts are kept.",
         )
         for agent_id, slug, number, at in _by_agent(refused, Max("last_at"))

@@ -130,14 +130,15 @@ _KEYS = (
 )
 
 # What a finding of `_RULES` cannot be without, as one automaton that goes over a text once. Looser than the rules where
-# they look around themselves, and where JSON writes a character as two.
+# they look around themselves, and where JSON writes a character as two. Python counts digits of every script, and takes
+# two more letters for an i.
 _TRACES = re2.compile(
     r"@|-----BEGIN"
     r"|(?:AKIA|ASIA)[0-9A-Z]{11}|gh[pousr]_[0-9A-Za-z]{11}|github_pat_|glpat-[0-9A-Za-z_-]{9}|sk-[0-9A-Za-z_-]{12}"
     r"|k_live_[0-9A-Za-z]{7}|xox[abeoprs]-[0-9A-Za-z-]{10}|AIza[0-9A-Za-z_-]{11}|eyJ[0-9A-Za-z_-]{10}"
-    r"|(?i:api[_-]?key|secret|(?:access|auth)[_-]?token|passw)"
-    r"|[A-Z]{2}[0-9]{2}"
-    r"|[0-9](?:[ -]?[0-9]){12}"
+    r"|(?i:ap[i\x{130}\x{131}][_-]?key|secret|(?:access|auth)[_-]?token|passw)"
+    r"|[A-Z]{2}\p{Nd}{2}"
+    r"|\p{Nd}(?:[ -]?\p{Nd}){12}"
 )
 
 type _Rule = tuple[str, re.Pattern[str], Callable[[str], bool]]

@@ -26,7 +26,8 @@ SECRETS = (
     "rk_live_" + "a1" * 10, "xoxb-" + "1234567890", "AIza" + "b" * 35, "eyJ" + "a" * 12 + ".eyJ" + "b" * 12 + "." + "c" * 12,
     "-----BEGIN PRIVATE KEY-----", "api_key = abcdefgh12345", "PASSWORD: 'hunter2hunter2'", "auth-token=abcdef123456789",
     "accesstoken:a1b2c3d4e5f6g7", "postgres://ann:secret1@db/x", "ann.smith@gmail.com", "DE89 3704 0044 0532 0130 00",
-    "4111 1111 1111 1111", "4111-1111-1111-1111",
+    "4111 1111 1111 1111", "4111-1111-1111-1111", "\u0664\u0661\u0661\u0661 1111 1111 1111",
+    "ap\u0131_key = abcdefgh12345", "ap\u0130key = abcdefgh12345", "DE\u0668\u0669 3704 0044 0532 0130 00",
 )  # fmt: skip
 
 

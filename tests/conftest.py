@@ -10,6 +10,8 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.db import connection, transaction
+from django.template.base import Template
+from django.test.utils import instrumented_test_render
 from rest_framework.test import APIClient
 
 from accounts.acting import MACHINE
@@ -27,6 +29,7 @@ settings.SERVING_LISTENS, settings.SERVING_POLL_S = False, 0.0
 # Every parallel worker has a Valkey database of its own, and none is the development one.
 _WORKER = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "gw0"))) + 1
 settings.REDIS_URL = re.sub(r"([?&]db=|/)\d+$", rf"\g<1>{_WORKER}", settings.REDIS_URL)
+_render = Template._render
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 for _queue in settings.RQ_QUEUES.values():
     _queue["URL"] = settings.REDIS_URL
@@ -51,6 +54,18 @@ DOCUMENT = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tell the stories first: what mostly waits must not be what is left over at the end."""
     items.sort(key=lambda item: item.get_closest_marker("story") is None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_pages(django_test_environment: None) -> None:
+    """Keep no copy of what each template was rendered with: an admin page has hundreds, which cost more than the page."""
+    Template._render = _render  # type: ignore[method-assign]  # as Django itself does around tests
+
+
+@pytest.fixture
+def kept_contexts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `response.context` hold what the templates were rendered with."""
+    monkeypatch.setattr(Template, "_render", instrumented_test_render)
 
 
 @pytest.fixture(scope="module")

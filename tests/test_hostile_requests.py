@@ -26,7 +26,6 @@ from proposals.models import Proposal
 from releases.models import Release
 from tests.conftest import make_agent, make_cast
 from tests.machines import ENDPOINTS, MACHINES, Stage, put
-from tests.test_admin_pages import Reader
 
 pytestmark = pytest.mark.no_cover
 
@@ -253,7 +252,7 @@ def test_verbs__hostile_arguments__never_crash(
 
 @pytest.mark.parametrize("app", sorted({model._meta.app_label for model in PAGES}))
 def test_pages__hostile_addresses_and_queries__never_crash(app: str, everybody: User) -> None:
-    client = Reader()
+    client = Client()
     client.force_login(everybody)
     attacker = Attacker(client)
 

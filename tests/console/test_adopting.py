@@ -22,6 +22,8 @@ from tests.episodes.otlp.making import DATA
 from tests.episodes.otlp.test_adoption import LOOKUP, a_call
 from tests.episodes.test_traces import as_json, make_due
 
+pytestmark = pytest.mark.usefixtures("kept_contexts")
+
 RECORDED = DATA / "otlp_recorded" / "openinference_traces_1.json"
 
 

@@ -27,7 +27,7 @@ from harness.models import Agent
 from tests.episodes.factories import captured, item, understood
 from tests.tampering import rewrite
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("kept_contexts")]
 
 LIST = "/admin/episodes/episode/"
 

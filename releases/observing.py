@@ -4,8 +4,9 @@ The unit is the conversation; its arm, weight and stage are those of the draw it
 whatever version then ran. Its end is read at exactly start + maturity in both arms, from the sources that may be
 believed and from what was recorded by then; still open is a failure. Nothing recorded later changes a past reading:
 episodes, outcomes and signals count when they were there in time, and an intent stays what it was when it was first
-read, kept with the tick that read it. A conversation is read once its opening is analyzed, so that its intent is known;
-an analysis that lags delays that by a minute at most.
+read, kept with the tick that read it. A conversation takes its place in the order once its opening is analyzed, so that
+its intent is known (a first turn that names none may get it from a later one); an analysis that lags delays that by a
+minute at most. The place follows from facts that never change, so every look sees the same order.
 """
 
 from bisect import bisect_left
@@ -16,8 +17,6 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import orjson
-from django.db import connection
 from django.db.models import Q
 
 from episodes.models import Episode, Flag, Outcome, Signal
@@ -83,17 +82,12 @@ class _Opening(NamedTuple):
     digest: str
     usage: Mapping[str, Any]
     understood_at: datetime | None
-    analysis_failed_at: datetime | None
 
-    def is_analyzed(self, now: datetime) -> bool:
-        return any(at is not None and at <= now for at in (self.understood_at, self.analysis_failed_at))
-
-
-class _FirstReading(NamedTuple):
-    """What the first tick that read a conversation read as its intent, and when the tick before that one looked."""
-
-    intent: str | None
-    looked_before: datetime | None
+    def matured_at(self, maturity: timedelta) -> datetime:
+        """Return when the conversation could be read: matured, reported and analyzed, or given up to be analyzed."""
+        reported = max(self.started_at + maturity, self.captured_at)
+        given_up = reported + _ANALYSIS
+        return max(reported, min(self.understood_at or given_up, given_up))
 
 
 class _Report(NamedTuple):
@@ -146,33 +140,20 @@ def observe(release: Release, plan: Plan, *, now: datetime) -> Sightings:
     begun, reports = _openings(release, _superseded_at(release), now)
     openings = [one for one in begun if not others.took(one.subject, one.started_at, one.started_at + maturity)]
     drawn = [(one, draw) for one in openings if (draw := _draw_of(one, draws.get(one.subject, ()), release))]
-    kept = _read_before(release, now)
-    ripe = [(one, draw) for one, draw in drawn if _is_ripe(one, maturity, kept, now)]
+    ripe = [(one, draw) for one, draw in drawn if one.matured_at(maturity) <= now]
+    kept = _first_intents(release, now)
     facts = _facts([one for one, _ in ripe], kept, plan)
-    last_look = release.ticks.filter(at__lt=now).order_by("-id").values_list("at", flat=True).first()
     unusual = thresholds(release) if plan.signals else Thresholds()
     versions = {Arm.CANARY.value: release.version.digest, Arm.CONTROL.value: release.baseline.digest}
     return Sightings(
         tuple(
-            _observation(
-                one, draw, draws[one.subject], plan, facts[one.conversation], unusual, versions[draw.arm],
-                kept[str(one.conversation)].looked_before if str(one.conversation) in kept else last_look,
-            )
+            _observation(one, draw, draws[one.subject], plan, facts[one.conversation], unusual, versions[draw.arm])
             for one, draw in ripe
         ),
         _exposures(draws, reports, others, plan, release, now),
         frozenset(one.conversation for one, draw in drawn if draw.arm == Arm.CANARY),
         {name: facts[one.conversation].intent for one, _ in ripe if (name := str(one.conversation)) not in kept},
     )  # fmt: skip
-
-
-def _is_ripe(opening: _Opening, maturity: timedelta, kept: Collection[str], now: datetime) -> bool:
-    """Tell whether to read a conversation now; one that was read stays read, whatever is analyzed anew."""
-    instant = opening.started_at + maturity
-    if instant > now:
-        return False
-    is_over = max(instant, opening.captured_at) + _ANALYSIS <= now
-    return opening.is_analyzed(now) or is_over or str(opening.conversation) in kept
 
 
 def _draws(release: Release, now: datetime) -> dict[str, list[_Draw]]:
@@ -206,7 +187,7 @@ def _openings(
         rows = rows.filter(started_at__lt=until)
     names = (
         "conversation_id", "conversation__subject", "conversation__intent__slug", "started_at", "captured_at",
-        "release_ref", "weight", "harness_digest", "usage", "understood_at", "analysis_failed_at",
+        "release_ref", "weight", "harness_digest", "usage", "understood_at",
     )  # fmt: skip
     first: dict[UUID, _Opening] = {}
     reports: dict[str, list[_Report]] = defaultdict(list)
@@ -236,31 +217,21 @@ def _draw_of(opening: _Opening, draws: Sequence[_Draw], release: Release) -> _Dr
     return seen[-1] if seen else None
 
 
-def _facts(openings: Sequence[_Opening], kept: Mapping[str, _FirstReading], plan: Plan) -> dict[UUID, _Facts]:
+def _facts(openings: Sequence[_Opening], kept: Mapping[str, str | None], plan: Plan) -> dict[UUID, _Facts]:
     """Return what was known of each conversation at its instant, its intent as it was first read."""
     instants = {one.conversation: one.started_at + timedelta(seconds=plan.maturity_s) for one in openings}
     ends, signals = _ends(instants, plan), _signals(instants)
-    intents = {one.conversation: kept[name].intent if (name := str(one.conversation)) in kept else one.intent
-               for one in openings}  # fmt: skip
+    intents = {one.conversation: kept.get(str(one.conversation), one.intent) for one in openings}
     return {key: _Facts(ends[key], signals[key], intents[key]) for key in instants}
 
 
-_READ_BEFORE = """
-SELECT first_intents, looked_before FROM (
-  SELECT id, first_intents, lag(at) OVER (ORDER BY id) AS looked_before FROM releases_guardtick
-  WHERE release_id = %s AND at <= %s
-) AS ticks WHERE first_intents <> '{}' ORDER BY id
-"""
-
-
-def _read_before(release: Release, now: datetime) -> dict[str, _FirstReading]:
-    """Return by conversation what the tick read that was the first to read it."""
-    kept: dict[str, _FirstReading] = {}
-    with connection.cursor() as cursor:
-        cursor.execute(_READ_BEFORE, [release.pk, now])
-        for intents, looked_before in cursor.fetchall():
-            for conversation, intent in orjson.loads(intents).items():
-                kept.setdefault(conversation, _FirstReading(intent, looked_before))
+def _first_intents(release: Release, now: datetime) -> dict[str, str | None]:
+    """Return by conversation the intent that the first tick that wrote it down read."""
+    kept: dict[str, str | None] = {}
+    ticks = release.ticks.filter(at__lte=now).exclude(first_intents={}).order_by("id")
+    for intents in ticks.values_list("first_intents", flat=True):
+        for conversation, intent in intents.items():
+            kept.setdefault(conversation, intent)
     return kept
 
 
@@ -295,8 +266,7 @@ def _signals(instants: Mapping[UUID, datetime]) -> dict[UUID, set[str]]:
 
 
 def _observation(
-    opening: _Opening, draw: _Draw, draws: Sequence[_Draw], plan: Plan, known: _Facts, unusual: Thresholds, digest: str,
-    looked_before: datetime | None,
+    opening: _Opening, draw: _Draw, draws: Sequence[_Draw], plan: Plan, known: _Facts, unusual: Thresholds, digest: str
 ) -> Observation:  # fmt: skip
     earlier = [one for one in draws if one.stage < draw.stage]
     end, kinds = known.end.resolution, known.signals
@@ -312,12 +282,7 @@ def _observation(
         arm=draw.arm,
         weight=draw.weight,
         failed=end != "resolved",
-        # What arrived or was analyzed after its instant takes its place behind all that earlier ticks had seen.
-        matured_at=max(
-            opening.started_at.timestamp() + plan.maturity_s,
-            opening.captured_at.timestamp(),
-            looked_before.timestamp() if looked_before else 0.0,
-        ),
+        matured_at=opening.matured_at(timedelta(seconds=plan.maturity_s)).timestamp(),
         conversation=str(opening.conversation),
         intent=known.intent,
         is_target=known.intent in plan.target_intents,

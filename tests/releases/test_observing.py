@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.db.models import F
 from django.utils import timezone
 
 from accounts.acting import MACHINE, acting
@@ -321,49 +322,64 @@ def change_everything(release, agent):
 
 @pytest.fixture
 def lagging(release, live):
-    """200 matured conversations of which the analysis has come to the first half."""
+    """200 matured conversations of which the analysis has come to the second half."""
     live(release, range(200), fails=sometimes)
-    openings = Episode._base_manager.filter(release_ref=release.pk).order_by("started_at")
-    behind = list(openings[100:])
-    now = timezone.now()
-    rewrite(openings.filter(pk__in=[one.pk for one in behind]), understood_at=None, captured_at=now)
+    behind = Episode._base_manager.filter(release_ref=release.pk).order_by("started_at")[:100]
+    behind = Episode._base_manager.filter(pk__in=list(behind.values_list("pk", flat=True)))
+    rewrite(behind, understood_at=None)
     Conversation.objects.filter(episodes__in=behind).update(intent=None)
     return behind
 
 
-def test_observe__analysis_lags__waits_for_the_intent_and_reads_it_then(release, lagging, intent):
-    watch(release.pk)
-    before = seen_of(release).observations
-    rewrite(Episode._base_manager.filter(pk__in=[one.pk for one in lagging]), understood_at=timezone.now())
+def analyzed_now(lagging, intent):
+    now = timezone.now()
+    rewrite(lagging, understood_at=now)
     Conversation.objects.filter(episodes__in=lagging).update(intent=intent)
+    return now.timestamp()
 
-    after = seen_of(release).observations
 
+def in_order(sightings):
+    return sorted(sightings.observations, key=lambda one: (one.matured_at, one.conversation))
+
+
+def test_observe__analysis_lags__reads_the_intent_behind_all_that_looks_had_seen(release, lagging, intent):
+    watch(release.pk)
+    watch(release.pk)
+    written = release.ticks.count()
+    watch(release.pk)  # says nothing new, so it is not written down, and has looked all the same
+    before = in_order(seen_of(release))
+    analyzed_at = analyzed_now(lagging, intent)
+
+    after = in_order(seen_of(release))
+
+    assert release.ticks.count() == written
     assert (len(before), len(after)) == (100, 200)
+    assert after[:100] == before
+    assert {one.matured_at for one in after[100:]} == {analyzed_at}
     assert {one.intent for one in after} == {intent.slug}
-    assert list(after)[:100] == list(before)
 
 
 def test_observe__analysis_never_comes__is_read_without_an_intent_after_a_minute(release, lagging):
-    now = timezone.now()
+    last = max(lagging.values_list("started_at", flat=True)) + timedelta(seconds=release.as_plan().maturity_s)
 
-    assert len(seen_of(release, now=now + timedelta(seconds=58)).observations) == 100
-    read = seen_of(release, now=now + timedelta(seconds=61)).observations
+    assert len(seen_of(release, now=last + timedelta(seconds=39)).observations) == 100
+    read = seen_of(release, now=last + timedelta(seconds=61)).observations
 
     assert [one.intent for one in read].count(None) == 100
 
 
 def test_observe__analyzed_after_it_was_read__keeps_its_place_and_reading(release, lagging, intent):
-    rewrite(
-        Episode._base_manager.filter(pk__in=[one.pk for one in lagging]),
-        analysis_failed_at=timezone.now(),
-        analysis_error="?",
-    )
+    ago = timedelta(minutes=2)
+    rewrite(lagging, started_at=F("started_at") - ago, captured_at=F("captured_at") - ago)
     watch(release.pk)
     before = seen_of(release).observations
-    rewrite(
-        Episode._base_manager.filter(pk__in=[one.pk for one in lagging]), analysis_failed_at=None, analysis_error=""
-    )
-    Conversation.objects.filter(episodes__in=lagging).update(intent=intent)
+    analyzed_now(lagging, intent)
 
+    assert len(before) == 200
     assert seen_of(release).observations == before
+
+
+def test_observe__analysis_failed_for_now__waits_like_any_other(release, lagging):
+    rewrite(lagging, analysis_failed_at=timezone.now(), analysis_error="a worker stopped here")
+
+    assert len(seen_of(release).observations) == 100

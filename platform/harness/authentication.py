@@ -83,7 +83,9 @@ def remembered_key(presented: str, revision: int, *, is_silent: bool = False) ->
         if is_fresh or is_silent:
             return kept.key
     key = _read(presented)
-    if key is not None:
+    if key is None:
+        _remembered.pop(mark, None)  # what was refused once must not come back while the database is silent
+    else:
         if len(_remembered) >= _KEPT_KEYS:
             _remembered.clear()
         _remembered[mark] = _Remembered(key, revision, time.monotonic())

@@ -146,12 +146,16 @@ def manager(cast):
     return cast.release_manager.as_actor()
 
 
-@pytest.fixture
-def fetch_key(agent, cast):
+def issue_fetch_key(agent, cast, name):
     _, secret = ApiKey.issue(
-        kind="agent", name="fetching", owner=cast.administrator, agent=agent, scopes=["harness:read"], by=MACHINE
+        kind="agent", name=name, owner=cast.administrator, agent=agent, scopes=["harness:read"], by=MACHINE
     )
     return secret
+
+
+@pytest.fixture
+def fetch_key(agent, cast):
+    return issue_fetch_key(agent, cast, "fetching")
 
 
 @pytest.fixture

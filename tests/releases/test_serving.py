@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from contextlib import contextmanager
 
 import pytest
 from django.db import connection
@@ -14,6 +15,7 @@ from releases.bucketing import arm
 from releases.exceptions import NothingStableError
 from releases.models import Exposure, Release, UserState
 from releases.serving import resolve
+from tests.releases.conftest import issue_fetch_key
 
 pytestmark = pytest.mark.django_db
 
@@ -226,26 +228,51 @@ def test_harness__key_revoked__is_out_at_once(agent, api, cast, fetch_key):
     assert client.get("/api/v1/agents/shop-desk/harness").status_code == 401
 
 
-@pytest.mark.django_db(transaction=True)
-def test_harness__database_silent__serves_the_last_snapshot_and_says_so(agent, api, fetch_key, settings):
+@contextmanager
+def silent_database(settings):
+    """Let nothing answer where the database was, long enough for the snapshot to have asked in vain."""
     settings.SERVING_POLL_S = 0.01
-    client = api(fetch_key)
-    assert client.get("/api/v1/agents/shop-desk/harness").status_code == 200
     good = connection.settings_dict["HOST"], connection.settings_dict["PORT"]
     connection.close()
     connection.settings_dict.update(HOST="127.0.0.1", PORT="1")
     time.sleep(0.05)
     try:
-        answer = client.get("/api/v1/agents/shop-desk/harness", {"user": "ann"})
-        body = json.loads(answer.content)
+        yield
     finally:
         connection.close()
         connection.settings_dict.update(HOST=good[0], PORT=good[1])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_harness__database_silent__serves_the_last_snapshot_and_says_so(agent, api, fetch_key, settings):
+    client = api(fetch_key)
+    assert client.get("/api/v1/agents/shop-desk/harness").status_code == 200
+    with silent_database(settings):
+        answer = client.get("/api/v1/agents/shop-desk/harness", {"user": "ann"})
+        body = json.loads(answer.content)
 
     assert (answer.status_code, body["state"]) == (200, "unavailable")
     assert body["age_s"] > 0
     time.sleep(0.05)
     assert json.loads(client.get("/api/v1/agents/shop-desk/harness").content)["state"] == "current"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_harness__key_was_refused__does_not_come_back_while_the_database_is_silent(
+    agent, api, cast, fetch_key, settings
+):
+    client, other = api(fetch_key), api(issue_fetch_key(agent, cast, "another"))
+    for one in (client, other):
+        assert one.get("/api/v1/agents/shop-desk/harness").status_code == 200
+    ApiKey.objects.get(name="fetching").revoke(by=cast.administrator.as_actor(), reason="leaked")
+    assert client.get("/api/v1/agents/shop-desk/harness").status_code == 401
+
+    with silent_database(settings):
+        refused = client.get("/api/v1/agents/shop-desk/harness").status_code
+        known = other.get("/api/v1/agents/shop-desk/harness").status_code
+
+    assert refused != 200
+    assert known == 200
 
 
 @pytest.mark.django_db(transaction=True)

@@ -55,7 +55,7 @@ def _assemble_batch(batch: int) -> int:
         by_agent[trace.agent_id].append(trace)
     for _, own in sorted(by_agent.items()):
         _assemble(own[0].agent, own)
-    Trace.objects.bulk_update(traces, ["due_at", "error"], batch_size=batch)
+    Trace.objects.bulk_update(traces, ["due_at", "error", "refused_at"], batch_size=batch)
     return len(traces)
 
 
@@ -82,6 +82,7 @@ def _assemble(agent: Agent, traces: Sequence[Trace]) -> None:
     errors = _write(agent, ready)
     for trace in traces:
         trace.error = trace.error or errors.get(trace.trace_id, "")[:500]
+        trace.refused_at = now if trace.error else None
 
 
 def _episodes(fragments: Iterable[bytes]) -> list[Assembled]:

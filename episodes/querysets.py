@@ -181,10 +181,6 @@ class TraceQuerySet(PlainOfAgentQuerySet):
         """Return those that have been quiet for long enough."""
         return self.filter(due_at__lte=Now())
 
-    def refused(self) -> Self:
-        """Return those that could not be made into episodes."""
-        return self.exclude(error="")
-
 
 class IntentQuerySet(OfAgentQuerySet):
     """Intents in use."""

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from typing import Any
 
 from django.db import connection, transaction
@@ -28,7 +29,7 @@ SELECT v.id, %s, v.trace_id, v.has_root, 1, now(), now(),
   now() + make_interval(secs => CASE WHEN v.has_root THEN %s ELSE %s END), ''
 FROM unnest(%s::uuid[], %s::text[], %s::boolean[]) AS v(id, trace_id, has_root)
 ON CONFLICT (agent_id, trace_id) DO UPDATE SET
-  has_root = t.has_root OR EXCLUDED.has_root, num_fragments = t.num_fragments + 1, last_at = now(), error = '',
+  has_root = t.has_root OR EXCLUDED.has_root, num_fragments = t.num_fragments + 1, last_at = now(), error = '', refused_at = NULL,
   due_at = now() + make_interval(secs => CASE WHEN t.has_root OR EXCLUDED.has_root THEN %s ELSE %s END)
 """
 
@@ -61,13 +62,17 @@ def receive(agent: Agent, spans: Iterable[Span], logs: Iterable[Log]) -> int:
 
 
 def _fragment(spans: list[Span], logs: list[Log], kinds: Collection[str]) -> bytes:
-    spans, logs = [_without(span, kinds) for span in spans], [_without(log, kinds) for log in logs]
+    records: list[Span | Log] = [*spans, *logs]
+    resources = {id(record.resource): record.resource for record in records}
+    if may_need_cuts([*resources.values(), *(record.said() for record in records)], kinds):
+        # Records that share a resource go on sharing it, so that it is stored once.
+        resources = {key: redacted(resource, kinds) for key, resource in resources.items()}
+        spans = [_without(span, kinds, resources[id(span.resource)]) for span in spans]
+        logs = [_without(log, kinds, resources[id(log.resource)]) for log in logs]
     return dump_fragment(spans, logs)
 
 
-def _without[Row: (Span, Log)](record: Row, kinds: Collection[str]) -> Row:
+def _without[Row: (Span, Log)](record: Row, kinds: Collection[str], resource: dict[str, Any]) -> Row:
     """Cut findings from every text of a record but its ids, which come first."""
     row: list[Any] = record.to_json()
-    if not may_need_cuts(row[3:], kinds):
-        return record
-    return type(record).from_json([*row[:3], *redacted(row[3:], kinds)])
+    return replace(type(record).from_json([*row[:3], *redacted(row[3:], kinds)]), resource=resource)

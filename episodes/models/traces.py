@@ -26,7 +26,8 @@ class Trace(models.Model):
     first_at = models.DateTimeField()
     last_at = models.DateTimeField()
     due_at = models.DateTimeField(null=True, help_text="When it is made into episodes; empty when nothing is new.")
-    error = models.CharField(max_length=500, blank=True, help_text="Why it could not be made into episodes.")
+    error = models.CharField(max_length=500, blank=True, help_text="Why its newest records are in no episode.")
+    refused_at = models.DateTimeField(null=True, help_text="When that was said.")
 
     objects = TraceQuerySet.as_manager()
 
@@ -35,7 +36,7 @@ class Trace(models.Model):
         constraints = (models.UniqueConstraint(fields=("agent", "trace_id"), name="trace_once"),)
         indexes = (
             models.Index(fields=("due_at",), condition=models.Q(due_at__isnull=False), name="trace_due"),
-            models.Index(fields=("agent", "-last_at"), condition=~models.Q(error=""), name="trace_refused"),
+            models.Index(fields=("refused_at",), condition=models.Q(refused_at__isnull=False), name="trace_refused"),
         )
 
     def __str__(self) -> str:

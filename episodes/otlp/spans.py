@@ -41,6 +41,11 @@ class Span:
         whole, rest = divmod(self.end_ns - self.start_ns, 1_000_000)
         return whole + rest / 1e6 if rest else whole
 
+    def said(self) -> list[Any]:
+        """Return whatever of the span may hold text of people, but its resource: no ids, no times."""
+        events = [[event["name"], event["attributes"]] for event in self.events]
+        return [self.name, self.status_message, self.attributes, self.scope, events]
+
     def to_json(self) -> list[Any]:
         """Return the fields in the order of the class, resource included."""
         return _row(self, self.resource)
@@ -65,6 +70,10 @@ class Log:
     attributes: dict[str, Any]
     resource: dict[str, Any]
     scope: str
+
+    def said(self) -> list[Any]:
+        """Return whatever of the record may hold text of people, but its resource: no ids, no times."""
+        return [self.name, self.body, self.attributes, self.scope]
 
     def to_json(self) -> list[Any]:
         """Return the fields in the order of the class, resource included."""

@@ -152,15 +152,16 @@ def _capture() -> Iterator[Any]:
             lags.add_metric([account.agent.slug], account.lag_p95_s)
     yield episodes
     yield lags
-    gap = GaugeMetricFamily(
-        "whetstone_analysis_gap",
-        "1 where episodes will not be analyzed or are gone, or traces became none.",
-        labels=["agent"],
-    )
-    broken = {found.agent for found in gaps(MACHINE)}
-    for slug in sorted(broken | {account.agent.slug for account in accounts}):
-        gap.add_metric([slug], slug in broken)
-    yield gap
+    found = gaps(MACHINE)
+    known = {account.agent.slug for account in accounts} | {one.agent for one in found}
+    for name, of, text in (
+        ("whetstone_analysis_gap", "episodes", "1 where episodes will not be analyzed or are gone."),
+        ("whetstone_trace_gap", "traces", "1 where received traces will not become episodes, or did not within a day."),
+    ):
+        gap, broken = GaugeMetricFamily(name, text, labels=["agent"]), {one.agent for one in found if one.of == of}
+        for slug in sorted(known):
+            gap.add_metric([slug], slug in broken)
+        yield gap
     counted = max((row.counted_at for row in accounts if row.counted_at), default=None)
     age = (timezone.now() - counted).total_seconds() if counted else -1.0
     yield _gauge("episodes_counted_age_seconds", "Since episodes were last counted; -1 when they never were.", age)

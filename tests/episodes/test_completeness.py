@@ -17,14 +17,16 @@ from audit.models import Event
 from audit.spans import Span
 from episodes import completeness, understanding
 from episodes.amending import amend
+from episodes.assembling import assemble_due
 from episodes.commitments import commit_waiting
 from episodes.completeness import count_captured, is_count_due, reasons, tallies
 from episodes.finding import matches
 from episodes.gaps import gaps, stuck
 from episodes.jobs import pass_stuck, take_account, understand, understand_one_by_one
-from episodes.models import CaptureTally, Conversation, Episode, EpisodeText, Signal, Trace
+from episodes.models import CaptureTally, Conversation, Episode, EpisodeText, Signal, Trace, TraceFragment
 from episodes.reanalysis import analyze_again
 from episodes.settling import settle_agent
+from episodes.trace_jobs import assemble_traces
 from episodes.tracing import receive
 from episodes.understanding import understand_carefully, understand_waiting
 from harness.models import Agent
@@ -259,7 +261,7 @@ def test_gap__no_task_at_all__alarms_after_its_grace(agent: Agent, other_agent: 
     waiting_since(agent, 130)
 
     assert [gap.agent for gap in gaps(MACHINE)] == ["shop-desk"]
-    assert "no task will analyze them" in gaps(MACHINE)[0].sentence
+    assert "no task will come to them" in gaps(MACHINE)[0].sentence
 
 
 @pytest.mark.parametrize(
@@ -303,23 +305,50 @@ def test_gap__trace_that_nobody_assembles__alarms_after_its_grace(
 
     found = [gap.sentence for gap in gaps(cast.support.as_actor())]
 
-    assert ["Traces of shop-desk that nobody makes into episodes: 1," in sentence for sentence in found] == [
-        True
-    ] * alarms
+    assert ["Traces of shop-desk that nobody makes into episodes: 1," in said for said in found] == [True] * alarms
     assert gaps(cast.outsider.as_actor()) == []
 
 
-@pytest.mark.parametrize(("hours", "alarms"), [(23, True), (25, False)])
-def test_gap__trace_that_became_no_episode__alarms_for_a_day(agent: Agent, hours: float, alarms: bool) -> None:
+def test_gap__traces_are_being_worked_off__does_not_alarm(agent: Agent) -> None:
     receive(agent, [a_span(1, 0, attributes=AGENT)], [])
-    at = timezone.now() - timedelta(hours=hours)
-    Trace.objects.update(due_at=None, error="ValueError: odd", last_at=at)
+    Trace.objects.update(due_at=timezone.now() - timedelta(seconds=200))
+    assemble_traces()
+    assert gaps(MACHINE) == []
+
+    Task.objects.update(available_at=timezone.now() - timedelta(seconds=301))
+
+    assert "has had no worker since" in gaps(MACHINE)[0].sentence
+
+
+@pytest.fixture
+def refused(agent: Agent) -> Trace:
+    """A trace that came days ago, to a platform whose clock stood still, and is refused now."""
+    receive(agent, [a_span(1, 0, attributes=AGENT)], [])
+    TraceFragment.objects.update(body=b'[9,"of a version that nobody reads"]')
+    ago = timezone.now() - timedelta(days=3)
+    Trace.objects.update(first_at=ago, last_at=ago, due_at=ago)
+    assemble_due()
+    return Trace.objects.get()
+
+
+@pytest.mark.parametrize(("hours", "alarms"), [(23, True), (25, False)])
+def test_gap__trace_that_became_no_episode__alarms_for_a_day_with_the_reason(
+    agent: Agent, refused: Trace, hours: float, alarms: bool
+) -> None:
+    Trace.objects.update(refused_at=refused.refused_at - timedelta(hours=hours))
 
     found = [gap.sentence for gap in gaps(MACHINE)]
 
-    assert ["Traces of shop-desk that could not be made into episodes: 1," in sentence for sentence in found] == [
-        True
-    ] * alarms
+    said = f"Traces of shop-desk whose newest records are in no episode: 1,|{refused.error}"
+    assert [all(part in sentence for part in said.split("|")) for sentence in found] == [True] * alarms
+
+
+def test_gap__more_of_a_refused_trace_comes__is_over_until_it_is_read(agent: Agent, refused: Trace) -> None:
+    assert len(gaps(MACHINE)) == 1
+
+    receive(agent, [a_span(2, 1)], [])
+
+    assert gaps(MACHINE) == []
 
 
 def test_stuck__its_task_failed_while_it_waited__is_passed_one_by_one(agent: Agent) -> None:

@@ -27,6 +27,8 @@ __all__ = [
 
 MAX_EPISODE_BYTES = 2 * 1024 * 1024
 MAX_STEPS = 2_000
+# Ends a walk that leads nowhere; how much an episode may be is decided by what is stored of it, whoever came with it.
+_MAX_WALKED = 16 * MAX_EPISODE_BYTES
 _MAX_AHEAD = timedelta(days=1)
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _MAX_PROBLEMS_NAMED = 3
@@ -143,7 +145,7 @@ def read_item(
     if not isinstance(raw, dict):
         return Refused("invalid", f"An episode is a JSON object, not a {type(raw).__name__}.", named)
     try:
-        clean = raw if is_plain else clean_json(raw, max_bytes=MAX_EPISODE_BYTES)
+        clean = raw if is_plain else clean_json(raw, max_bytes=_MAX_WALKED)
         body = _redacted_item(clean, redacted_kinds) if isinstance(clean, dict) else clean
         item = EpisodeItem.model_validate(body)
     except DocumentError as error:

@@ -10,7 +10,7 @@ from rest_framework.parsers import BaseParser
 
 from episodes.door import PlainItems, Refused
 from episodes.exceptions import BatchTooLargeError, UnreadableBatchError
-from harness.canonical import UnsureError, plain_json
+from harness.canonical import UnsureError, plain_each, plain_json
 
 __all__ = ["MAX_BATCH_BYTES", "EpisodeJsonLinesParser", "EpisodeLinesParser", "EpisodesParser", "read_body"]
 
@@ -62,10 +62,11 @@ class EpisodeLinesParser(BaseParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         body = _body(stream, parser_context)
+        lines = [line for line in body.split(b"\n") if line.strip()]
         try:
-            return PlainItems(plain_json(line) for line in body.split(b"\n") if line.strip())
+            return PlainItems(plain_each(lines))
         except UnsureError:
-            items = list(_each((line for line in body.split(b"\n") if line.strip()), "line"))
+            items = list(_each(lines, "line"))
         if items and all(isinstance(item, Refused) for item in items):
             raise UnreadableBatchError(f"No line is JSON. The first: {items[0].reason}")
         return items

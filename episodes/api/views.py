@@ -147,7 +147,7 @@ class EpisodeViewSet(_Filtered):
     @extend_schema(
         request=EpisodeCreate(many=True),
         responses={202: CaptureReceipt},
-        auth=[{"apiKey": []}, {"cookieAuth": []}],  # type: ignore[list-item]  # as the schema wants it, not as the hint says
+        auth=[{"apiKey": []}],  # type: ignore[list-item]  # as the schema wants it, not as the hint says
     )
     def create(self, request: Request) -> Response:
         """Report episodes: one object, a list, or NDJSON, gzip welcome. What is answered as accepted is durable."""

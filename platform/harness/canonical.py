@@ -8,7 +8,8 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -31,6 +32,7 @@ __all__ = [
     "digest_of",
     "is_same",
     "parse_json",
+    "plain_each",
     "plain_json",
     "pointer",
     "sha256_hex",
@@ -46,9 +48,12 @@ MAX_INTEGER = 2**53 - 1  # the largest integer every JSON reader keeps exactly (
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-# Where orjson's sorted bytes could differ from RFC 8785: integral floats, exponents, characters beyond the basic plane
-# (names are ordered by UTF-16). The same marks inside a text only cost the slower way.
-_UNLIKE_RFC8785 = re2.compile(r"(?:^|[:,\[])-?[0-9]+(?:\.0(?:[,\]}]|$)|(?:\.[0-9]+)?e)|[\x{10000}-\x{10ffff}]")
+# Where orjson's sorted bytes could differ from RFC 8785: integral floats, exponents, names with characters beyond the
+# basic plane (they are ordered by UTF-16). The same marks inside a text only cost the slower way.
+_UNLIKE_RFC8785 = re2.compile(
+    r"(?:^|[:,\[])-?[0-9]+(?:\.0(?:[,\]}]|$)|(?:\.[0-9]+)?e)"
+    r'|[\x{10000}-\x{10ffff}](?:[^"\\]|\\.)*":'
+)
 # What a quick reader leaves to the strict one: NUL, numbers that may lie beyond 2^53 (sixteen digits, or an exponent
 # that makes them larger), and whatever would spoil the count of names: blanks before a colon, quotes and colons in
 # disguise.
@@ -133,7 +138,7 @@ def canonical_each(values: Mapping[str, Json]) -> dict[str, bytes]:
 def plain_json(text: bytes) -> Any:
     """Read JSON text that a few scans in C show to be clean, without a walk over it; else raise `UnsureError`.
 
-    The scans look for what `clean_json` and `parse_json` refuse, and are wrong only on the safe side: what
+    The scans look for what `clean_json` and `parse_json` refuse but size, and are wrong only on the safe side: what
     `_FOR_THE_STRICT` finds, repeated names (fewer are left than came), and nesting near `MAX_DEPTH`. Half surrogates,
     infinities and what is no JSON orjson refuses itself.
     """
@@ -148,6 +153,19 @@ def plain_json(text: bytes) -> Any:
     if text.count(b'":') != spread.count(b'":') or _SURELY_DEEP in spread:
         raise UnsureError
     return value
+
+
+def plain_each(texts: Sequence[bytes]) -> list[Any]:
+    """Read several JSON texts as `plain_json` reads one, with one look at all; else raise `UnsureError`.
+
+    They are read as one list with a word between them that none of them can know. Where every such word is found at
+    its place in that list, each text is one value: what a text leaves open would swallow the word behind it.
+    """
+    word = secrets.token_hex()
+    values = plain_json(b"[" + f',"{word}",'.encode().join(texts) + b"]")
+    if len(values) != max(2 * len(texts) - 1, 0) or any(between != word for between in values[1::2]):
+        raise UnsureError
+    return values[::2]  # type: ignore[no-any-return]  # a list of what JSON holds
 
 
 def sha256_hex(body: bytes) -> str:

@@ -129,16 +129,25 @@ _KEYS = (
     r"\beyJ(?<!-eyJ)[0-9A-Za-z_-]{10,2000}+\.eyJ[0-9A-Za-z_-]{10,4000}+\.[0-9A-Za-z_-]{10,2000}",
 )
 
-# What a finding of `_RULES` cannot be without, as one automaton that goes over a text once. Looser than the rules where
-# they look around themselves, and where JSON writes a character as two. Python counts digits of every script, and takes
-# two more letters for an i.
+
+def _once_over() -> re2.Options:
+    """Return what lets the automaton hold chosen text without running out of memory, or saying so for each of it."""
+    options = re2.Options()
+    options.max_mem = 64 * 1024 * 1024
+    options.log_errors = False
+    return options
+
+
+# What a finding of `_RULES` cannot be without, as one automaton that goes over a text once: of keys, what they begin
+# with and ten characters more. Looser than the rules where they look around themselves, and where JSON writes a
+# character as two. Python counts digits of every script, and takes two more letters for an i.
 _TRACES = re2.compile(
-    r"@|-----BEGIN"
-    r"|(?:AKIA|ASIA)[0-9A-Z]{11}|gh[pousr]_[0-9A-Za-z]{11}|github_pat_|glpat-[0-9A-Za-z_-]{9}|sk-[0-9A-Za-z_-]{12}"
-    r"|k_live_[0-9A-Za-z]{7}|xox[abeoprs]-[0-9A-Za-z-]{10}|AIza[0-9A-Za-z_-]{11}|eyJ[0-9A-Za-z_-]{10}"
+    r"@|-----BEGIN|github_pat_"
+    r"|(?:AKIA|ASIA|gh[pousr]_|glpat-|sk-|k_live_|xox[abeoprs]-|AIza|eyJ)[0-9A-Za-z_-]{10}"
     r"|(?i:ap[i\x{130}\x{131}][_-]?key|secret|(?:access|auth)[_-]?token|passw)"
     r"|[A-Z]{2}\p{Nd}{2}"
-    r"|\p{Nd}(?:[ -]?\p{Nd}){12}"
+    r"|\p{Nd}(?:[ -]?\p{Nd}){12}",
+    _once_over(),
 )
 
 type _Rule = tuple[str, re.Pattern[str], Callable[[str], bool]]

@@ -16,6 +16,7 @@ from harness.canonical import (
     canonical_each,
     clean_json,
     parse_json,
+    plain_each,
     plain_json,
 )
 from harness.sensitive import KINDS, find, json_may_hold, may_hold
@@ -97,6 +98,43 @@ def test_plain_json__an_ordinary_document__is_sure() -> None:
     text = b'{"id": "e-1", "said": "a \\"quoted\\": word", "steps": [{"kind": "check", "ok": true, "ms": 1.5}]}'
 
     assert plain_json(text) == json.loads(text)
+
+
+@given(st.lists(VALUES, max_size=4))
+def test_plain_each__where_it_is_sure__agrees_with_the_strict_reader_on_each(values: list[object]) -> None:
+    texts = [json.dumps(value).encode() for value in values]
+    try:
+        quick = plain_each(texts)
+    except UnsureError:
+        return
+
+    assert [canonical_bytes(value) for value in quick] == [canonical_bytes(parse_json(text)) for text in texts]
+
+
+@given(st.lists(st.text('[]{}",:1 ab', max_size=8), min_size=1, max_size=3))
+def test_plain_each__texts_that_make_sense_only_together__are_not_sure(texts: list[str]) -> None:
+    lines = [text.encode() for text in texts]
+    try:
+        quick = plain_each(lines)
+    except UnsureError:
+        return
+
+    assert quick == [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [[b"1,2"], [b"1", b""], [b""], [b"1],[2"], [b'{"a":[1', b"2]}"], [b'{"a":1', b'"b":2}'], [b'"a', b'b"'],
+     [b'{"a":[{"b":1}', b'{"c":2}]},{"d":3}'], [b'{"a":[{"b":1}', b'{"c":2}]},0,{"d":3}'], [b"1", b"2,3,4", b"[5", b"6]"]],
+)  # fmt: skip
+def test_plain_each__a_text_that_is_no_value__is_unsure(texts: list[bytes]) -> None:
+    with pytest.raises(UnsureError):
+        plain_each(texts)
+
+
+@pytest.mark.parametrize("texts", [[], [b"1"], [b'{"a": 1}\r', b" [2]", b'"x"']])
+def test_plain_each__ordinary_texts__are_read_each(texts: list[bytes]) -> None:
+    assert plain_each(texts) == [json.loads(text) for text in texts]
 
 
 @pytest.mark.parametrize("secret", SECRETS)

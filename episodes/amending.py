@@ -37,12 +37,12 @@ def amend(agent: Agent, item: dict[str, Any], *, reason: str) -> str:
 
 def _amend(agent: Agent, read: Read, reason: str) -> str:
     rows = Episode.objects.select_for_update(of=("self",), no_key=True).select_related("conversation")
-    episode = rows.defer("conversation__embedding").get(agent=agent, external_id=read.item.id)
+    episode = rows.defer("conversation__embedding").get(agent=agent, external_id=read.id)
     if episode.body_digest == read.digest:
         return ""
     conversation_id = conversation_for(agent, read)
     if conversation_id is None:
-        return f"Conversation {read.item.conversation!r} belongs to another subject; the episode stays as it was."
+        return f"Conversation {read.conversation!r} belongs to another subject; the episode stays as it was."
     EpisodeAmendment.objects.create(
         episode=episode, previous_content=as_json(episode.content()), previous_digest=episode.body_digest,
         previous_committed_at=episode.committed_at, reason=reason,
@@ -51,7 +51,7 @@ def _amend(agent: Agent, read: Read, reason: str) -> str:
     for name in CONTENT:
         if name != "conversation":
             setattr(episode, name, read.content[name])
-    episode.started_at = read.item.started_at or read.item.ended_at or timezone.now()
+    episode.started_at = read.began_at or timezone.now()
     episode.conversation_id = conversation_id
     episode.body_digest, episode.committed_at = read.digest, None
     episode.save(update_fields=[*CONTENT, "body_digest", "committed_at"])

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+import orjson
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
@@ -57,16 +58,15 @@ class _Arrival:
 
     @property
     def id(self) -> str:
-        return self.read.item.id
+        return self.read.id
 
     @property
     def conversation(self) -> str:
-        """The conversation's external id; an episode that names none is a conversation of its own."""
-        return self.read.item.conversation or self.read.item.id
+        return self.read.conversation
 
     @property
     def last_at(self) -> datetime:
-        return self.read.item.ended_at or self.started_at
+        return self.read.content["ended_at"] or self.started_at
 
 
 def capture(agent: Agent, items: Sequence[object]) -> Receipt:
@@ -102,7 +102,7 @@ def _read(agent: Agent, items: Sequence[object], receipt: Receipt) -> list[_Arri
         if isinstance(read, Refused):
             receipt.rejected.append(Rejection(index, read.id, read.code, read.reason))
             continue
-        arrival = _Arrival(index, read, read.item.started_at or read.item.ended_at or now)
+        arrival = _Arrival(index, read, read.began_at or now)
         if arrival.id in first:
             _count_repeat(arrival, first[arrival.id].read.digest, receipt)
         else:
@@ -173,7 +173,7 @@ def _of_one_user(arrivals: list[_Arrival], talks: dict[str, _Talk], receipt: Rec
     """Refuse episodes that would put a second user into a conversation; an unnamed user is named by the first name."""
     kept = []
     for arrival in sorted(arrivals, key=lambda arrival: (arrival.started_at, arrival.id)):
-        talk, subject = talks[arrival.conversation], arrival.read.item.subject
+        talk, subject = talks[arrival.conversation], arrival.read.subject
         if subject and talk.subject and subject != talk.subject:
             reason = (
                 f"Conversation {arrival.conversation!r} belongs to another subject. "
@@ -198,7 +198,7 @@ def _new_conversations(agent: Agent, arrivals: list[_Arrival], talks: dict[str, 
             parts.setdefault(arrival.conversation, []).append(arrival)
     # One order for all: two batches that begin the same conversations wait instead of locking crosswise.
     for name, own in sorted(parts.items()):
-        opening = opening_of(turns_of(own[0].read.item.input.get("messages")))
+        opening = opening_of(turns_of(own[0].read.content["input"].get("messages")))
         split = split_of(settings.SECRET_KEY, agent.pk, name, opening)
         yield (
             talks[name].id, agent.pk, name, talks[name].subject, split, "{}", opening, own[0].started_at,
@@ -213,14 +213,13 @@ _JSON = frozenset({"input", "output", "steps", "sources", "usage", "external_ref
 def _episode(agent: Agent, arrival: _Arrival, talk: _Talk) -> tuple[Any, ...]:
     read = arrival.read
     stored = read.content | {"conversation": talk.id, "started_at": arrival.started_at}
-    values = (read.parts[name].decode() if name in _JSON else stored[name] for name in CONTENT)
+    values = (orjson.dumps(stored[name]).decode() if name in _JSON else stored[name] for name in CONTENT)
     return (arrival.row_id, agent.pk, read.digest, *values)
 
 
 def conversation_for(agent: Agent, read: Read) -> UUID | None:
     """Return the id of an amended episode's conversation, made or stretched; `None` where it is another user's."""
-    started_at = read.item.started_at or read.item.ended_at or timezone.now()
-    arrival = _Arrival(0, read, started_at)
+    arrival = _Arrival(0, read, read.began_at or timezone.now())
     talks = _conversations(agent, [arrival])
     kept = _of_one_user([arrival], talks, Receipt())
     copy_rows(Conversation, _CONVERSATION, _new_conversations(agent, kept, talks))

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from functools import lru_cache
 from uuid import UUID
 
 from episodes.turns import fingerprint, say_something
@@ -15,9 +16,13 @@ VERIFY_SHARE = 0.3
 
 def unit_hash(secret: str, purpose: str, *parts: str) -> float:
     """Return a number in [0, 1) that `parts` determine and only the holder of `secret` can compute."""
-    key = hashlib.sha256(f"whetstone:{purpose}:{secret}".encode()).digest()
-    digest = hmac.new(key, "\x1f".join(parts).encode(), hashlib.sha256).digest()
+    digest = hmac.digest(_key(secret, purpose), "\x1f".join(parts).encode(), "sha256")
     return int.from_bytes(digest[:8]) / 2**64
+
+
+@lru_cache(8)
+def _key(secret: str, purpose: str) -> bytes:
+    return hashlib.sha256(f"whetstone:{purpose}:{secret}".encode()).digest()
 
 
 def split_of(secret: str, agent_id: UUID, conversation: str, opening: str) -> str:

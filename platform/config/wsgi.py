@@ -1,5 +1,6 @@
 """The WSGI application, served by granian."""
 
+import gc
 import io
 import os
 from collections.abc import Callable, Iterable
@@ -41,3 +42,7 @@ application = measured(get_wsgi_application())
 # A connection a request costs more than most requests. Kept here only: Django looks after a connection where a request
 # begins, and nobody does in the other processes. One that died meanwhile is noticed before its first statement.
 connections.settings["default"] |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
+
+# What is loaded now stays as long as the process: a collection that goes through it would only make requests wait.
+gc.collect()
+gc.freeze()

@@ -9,7 +9,7 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -27,7 +27,6 @@ __all__ = [
     "JsonObject",
     "UnsureError",
     "canonical_bytes",
-    "canonical_each",
     "clean_json",
     "digest_of",
     "is_same",
@@ -122,17 +121,6 @@ def canonical_bytes(value: Json) -> bytes:
     except TypeError:
         return rfc8785.dumps(value)
     return rfc8785.dumps(value) if _UNLIKE_RFC8785.search(body) else body
-
-
-def canonical_each(values: Mapping[str, Json]) -> dict[str, bytes]:
-    """Return the canonical bytes of several clean values by name: the same as one by one, with one look at all."""
-    try:
-        bodies = {name: orjson.dumps(value, option=orjson.OPT_SORT_KEYS) for name, value in values.items()}
-    except TypeError:
-        return {name: canonical_bytes(value) for name, value in values.items()}
-    if _UNLIKE_RFC8785.search(b",".join(bodies.values())):
-        return {name: canonical_bytes(value) for name, value in values.items()}
-    return bodies
 
 
 def plain_json(text: bytes) -> Any:

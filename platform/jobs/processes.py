@@ -13,10 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Processes", "Program", "platform_programs"]
+__all__ = ["Processes", "Program", "platform_programs", "web_command"]
 
 RESTART_PAUSE_S = 1.0
 GRACE_S = 10.0
+_MAX_WEB_PROCESSES = 4  # one machine also runs the workers and the databases
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,15 @@ class Program:
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def web_command(host: str, port: int) -> list[str]:
+    """Return the command that serves the platform, with a process a core: Python keeps no more than one core busy."""
+    workers = min(_MAX_WEB_PROCESSES, os.process_cpu_count() or 1)
+    return [
+        sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", str(port),
+        "--workers", str(workers), "--blocking-threads", "4", "--no-ws", "config.wsgi:application",
+    ]  # fmt: skip
 
 
 def platform_programs(
@@ -39,12 +49,8 @@ def platform_programs(
     manage = [python, "-m", "django"]
     settings = {"DJANGO_SETTINGS_MODULE": "config.settings", **surroundings}
     plain = ["--worker-class", "rq.SimpleWorker", "--serializer", "rq.serializers.JSONSerializer"]
-    web = [
-        python, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", str(port), "--workers", "1",
-        "--blocking-threads", "8", "--no-ws", "config.wsgi:application",
-    ]  # fmt: skip
     return [
-        Program("web", web, settings),
+        Program("web", web_command(host, port), settings),
         Program("worker", [*manage, "rqworker", "default", *plain], settings),
         Program("runs", [*manage, "rqworker", "runs", *plain], settings),
         Program("embedding", [*manage, "rqworker", "embedding", *plain], settings),

@@ -35,6 +35,7 @@ from demo.world import free_port, fresh_database
 from episodes.assembling import assemble_due
 from episodes.models import Trace
 from harness.models import Agent, ApiKey
+from jobs.processes import web_command
 from tests.bench.bare import TABLES
 from tests.bench.capture_load import episode, traces
 from tests.bench.reporting import Bar, Bench
@@ -58,10 +59,7 @@ BARS = (
 @contextmanager
 def _server(environment: dict[str, str]) -> Iterator[str]:
     port = free_port()
-    command = [
-        sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--blocking-threads", "8", "--no-ws", "--log-level", "warning", "config.wsgi:application",
-    ]  # fmt: skip
+    command = [*web_command("127.0.0.1", port), "--log-level", "warning"]
     surroundings = {**os.environ, **environment, "DJANGO_SETTINGS_MODULE": "tests.bench.settings"}
     process = subprocess.Popen(command, env=surroundings)
     try:

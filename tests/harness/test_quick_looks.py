@@ -13,7 +13,6 @@ from harness.canonical import (
     DocumentError,
     UnsureError,
     canonical_bytes,
-    canonical_each,
     clean_json,
     parse_json,
     plain_each,
@@ -37,13 +36,6 @@ def test_canonical_bytes__any_clean_value__are_those_of_rfc8785(value: object) -
     clean = clean_json(value)
 
     assert canonical_bytes(clean) == rfc8785.dumps(clean)
-
-
-@given(st.dictionaries(st.sampled_from(["a", "b", "c"]), VALUES))
-def test_canonical_each__any_clean_values__are_those_of_one_by_one(values: dict[str, object]) -> None:
-    clean = {name: clean_json(value) for name, value in values.items()}
-
-    assert canonical_each(clean) == {name: canonical_bytes(value) for name, value in clean.items()}
 
 
 @pytest.mark.parametrize("number", [0, -0.0, 1.0, 1e21, 1.5e-7, 1e-5, 0.1, -3, 123456789012345.6, 5e-324, 2**53 - 1])

@@ -3,8 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-# A private environment: nothing of the caller's Python leaks in.
-unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+# A private environment: nothing of the caller's Python leaks in, nor its wish to compile everything at every start.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 # Trust the system's certificates, as a machine behind a company's proxy needs (older uv knows the second name).
 export UV_SYSTEM_CERTS ?= 1
 export UV_NATIVE_TLS ?= 1
@@ -36,7 +36,7 @@ $(SETUP): requirements.lock pyproject.toml .python-version
 	@[ -x "$(UV)" ] || bin/get-uv .whetstone/tools/uv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null \
 	  || bin/make-venv "$(UV)" "$(VERSION)"
-	"$(UV)" pip sync -q --python $(PYTHON) --require-hashes requirements.lock
+	"$(UV)" pip sync -q --python $(PYTHON) --compile-bytecode --require-hashes requirements.lock
 	"$(UV)" pip install -q --python $(PYTHON) --no-deps --no-build-isolation --editable .
 	@touch $@
 

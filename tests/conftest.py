@@ -1,5 +1,6 @@
 """The cast and the smallest valid objects every test may use."""
 
+import gc
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +55,12 @@ DOCUMENT = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tell the stories first: what mostly waits must not be what is left over at the end."""
     items.sort(key=lambda item: item.get_closest_marker("story") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Take what was loaded out of every later search for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

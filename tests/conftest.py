@@ -31,6 +31,8 @@ settings.SERVING_LISTENS, settings.SERVING_POLL_S = False, 0.0
 _WORKER = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "gw0"))) + 1
 settings.REDIS_URL = re.sub(r"([?&]db=|/)\d+$", rf"\g<1>{_WORKER}", settings.REDIS_URL)
 _render = Template._render
+# Every client of a test loads the middleware anew, and must not go through all static files for it.
+settings.WHITENOISE_AUTOREFRESH = True
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 for _queue in settings.RQ_QUEUES.values():
     _queue["URL"] = settings.REDIS_URL

@@ -6,7 +6,7 @@ believed and from what was recorded by then; still open is a failure. Nothing re
 episodes, outcomes and signals count when they were there in time, and an intent stays what it was when it was first
 read, kept with the tick that read it. A conversation takes its place in the order once its opening is analyzed, so that
 its intent is known (a first turn that names none may get it from a later one); an analysis that lags delays that by a
-minute at most. The place follows from facts that never change, so every look sees the same order.
+minute at most. The place follows from facts, not from looks, and nothing is read before it had time to be committed.
 """
 
 from bisect import bisect_left
@@ -34,6 +34,8 @@ __all__ = ["Sightings", "Thresholds", "observe", "thresholds", "tripwire_counts"
 _CLOCK_SLACK = timedelta(seconds=5)
 _GRACE = timedelta(seconds=5)
 _ANALYSIS = timedelta(seconds=60)
+# Moments are stamped before what they tell is committed: what lay in between would come to be read out of order.
+_COMMIT = timedelta(seconds=2)
 _HISTORY = 500
 _LEAST_HISTORY = 50
 _ROWS_AT_A_TIME = 5_000
@@ -140,7 +142,7 @@ def observe(release: Release, plan: Plan, *, now: datetime) -> Sightings:
     begun, reports = _openings(release, _superseded_at(release), now)
     openings = [one for one in begun if not others.took(one.subject, one.started_at, one.started_at + maturity)]
     drawn = [(one, draw) for one in openings if (draw := _draw_of(one, draws.get(one.subject, ()), release))]
-    ripe = [(one, draw) for one, draw in drawn if one.matured_at(maturity) <= now]
+    ripe = [(one, draw) for one, draw in drawn if one.matured_at(maturity) + _COMMIT <= now]
     kept = _first_intents(release, now)
     facts = _facts([one for one, _ in ripe], kept, plan)
     unusual = thresholds(release) if plan.signals else Thresholds()

@@ -279,7 +279,8 @@ def test_observe__next_tick_after_everything_changed__has_the_same_past(release,
     before = seen_of(release).observations
     change_everything(release, agent)
 
-    after = {one.conversation: one for one in seen_of(release).observations}
+    later = timezone.now() + timedelta(seconds=3)
+    after = {one.conversation: one for one in seen_of(release, now=later).observations}
 
     assert [after.pop(one.conversation) for one in before] == list(before)
     assert [one.matured_at > before[-1].matured_at for one in after.values()] == [True]
@@ -350,7 +351,7 @@ def test_observe__analysis_lags__reads_the_intent_behind_all_that_looks_had_seen
     before = in_order(seen_of(release))
     analyzed_at = analyzed_now(lagging, intent)
 
-    after = in_order(seen_of(release))
+    after = in_order(seen_of(release, now=timezone.now() + timedelta(seconds=3)))
 
     assert release.ticks.count() == written
     assert (len(before), len(after)) == (100, 200)
@@ -363,7 +364,7 @@ def test_observe__analysis_never_comes__is_read_without_an_intent_after_a_minute
     last = max(lagging.values_list("started_at", flat=True)) + timedelta(seconds=release.as_plan().maturity_s)
 
     assert len(seen_of(release, now=last + timedelta(seconds=39)).observations) == 100
-    read = seen_of(release, now=last + timedelta(seconds=61)).observations
+    read = seen_of(release, now=last + timedelta(seconds=63)).observations
 
     assert [one.intent for one in read].count(None) == 100
 

@@ -271,7 +271,7 @@ def test_harness__key_was_refused__does_not_come_back_while_the_database_is_sile
         refused = client.get("/api/v1/agents/shop-desk/harness").status_code
         known = other.get("/api/v1/agents/shop-desk/harness").status_code
 
-    assert refused != 200
+    assert refused == 503
     assert known == 200
 
 

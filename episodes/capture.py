@@ -13,7 +13,7 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.ids import uuid7
-from episodes.content import CONTENT
+from episodes.content import CONTENT, JSON_PARTS
 from episodes.copying import copy_rows
 from episodes.door import PlainItems, Read, Refused, read_item
 from episodes.exceptions import BatchTooLargeError
@@ -23,7 +23,7 @@ from episodes.splits import split_of
 from episodes.turns import opening_of, turns_of
 from harness.models import Agent
 
-__all__ = ["MAX_EPISODES", "Receipt", "Rejection", "as_answer", "capture", "conversation_for"]
+__all__ = ["MAX_EPISODES", "Receipt", "Rejection", "as_answer", "capture", "conversation_for", "refuse_too_many"]
 
 MAX_EPISODES = 1_000
 
@@ -76,16 +76,21 @@ def capture(agent: Agent, items: Sequence[object]) -> Receipt:
     under a known id is rejected. An item may also be a `Refused` that the reader of the wire made of it.
     Raises `BatchTooLargeError` beyond `MAX_EPISODES`.
     """
-    if len(items) > MAX_EPISODES:
-        raise BatchTooLargeError(
-            f"{len(items)} episodes in one request; at most {MAX_EPISODES} are taken. Send less at once."
-        )
+    refuse_too_many(len(items))
     receipt = Receipt()
     arrivals = _read(agent, items, receipt)
     if arrivals:
         receipt = in_one_piece(partial(_store, agent, arrivals, receipt))
     receipt.rejected.sort(key=lambda rejection: rejection.index)
     return receipt
+
+
+def refuse_too_many(number: int) -> None:
+    """Raise `BatchTooLargeError` where one request brings more episodes than `MAX_EPISODES`."""
+    if number > MAX_EPISODES:
+        raise BatchTooLargeError(
+            f"{number} episodes in one request; at most {MAX_EPISODES} are taken. Send less at once."
+        )
 
 
 def _read(agent: Agent, items: Sequence[object], receipt: Receipt) -> list[_Arrival]:
@@ -207,13 +212,12 @@ def _new_conversations(agent: Agent, arrivals: list[_Arrival], talks: dict[str, 
 
 
 _EPISODE = ("id", "agent", "body_digest", *CONTENT)
-_JSON = frozenset({"input", "output", "steps", "sources", "usage", "external_refs", "attributes"})
 
 
 def _episode(agent: Agent, arrival: _Arrival, talk: _Talk) -> tuple[Any, ...]:
     read = arrival.read
     stored = read.content | {"conversation": talk.id, "started_at": arrival.started_at}
-    values = (orjson.dumps(stored[name]).decode() if name in _JSON else stored[name] for name in CONTENT)
+    values = (orjson.dumps(stored[name]).decode() if name in JSON_PARTS else stored[name] for name in CONTENT)
     return (arrival.row_id, agent.pk, read.digest, *values)
 
 

@@ -6,12 +6,14 @@ from typing import Any
 
 from harness.canonical import JsonObject, canonical_bytes, sha256_hex
 
-__all__ = ["CONTENT", "as_json", "digest_of_content", "names_content"]
+__all__ = ["CONTENT", "JSON_PARTS", "as_json", "digest_of_content", "names_content"]
 
 CONTENT = (
     "external_id", "conversation", "input", "output", "steps", "workflow", "sources", "usage", "external_refs",
     "attributes", "harness_digest", "release_ref", "arm", "weight", "started_at", "ended_at",
 )  # fmt: skip
+
+JSON_PARTS = frozenset({"input", "output", "steps", "sources", "usage", "external_refs", "attributes"})
 
 
 def digest_of_content(content: Mapping[str, Any]) -> tuple[str, int]:
@@ -25,6 +27,8 @@ def as_json(content: Mapping[str, Any]) -> JsonObject:
     plain = {name: content[name] for name in CONTENT}
     for name in ("started_at", "ended_at"):
         plain[name] = _in_utc(plain[name])
+    weight = plain["weight"]
+    plain["weight"] = int(weight) if isinstance(weight, float) and weight.is_integer() else weight
     for name in ("conversation", "release_ref"):
         plain[name] = None if plain[name] is None else str(plain[name])
     return plain

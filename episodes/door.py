@@ -9,8 +9,8 @@ from uuid import UUID
 import orjson
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, with_config
 
-from episodes.content import digest_of_content
-from harness.canonical import DocumentError, Json, clean_json
+from episodes.content import JSON_PARTS, as_json
+from harness.canonical import DocumentError, Json, canonical_bytes, clean_json, quick_canonical_bytes, sha256_hex
 from harness.sensitive import json_may_hold, redact
 
 __all__ = [
@@ -149,19 +149,28 @@ def read_item(
         clean = raw if is_plain else clean_json(raw, max_bytes=_MAX_WALKED)
         body = _redacted_item(clean, redacted_kinds) if isinstance(clean, dict) else clean
         item = _ITEM.validate_python(body)
+        content = _content(item)
+        text = _canonical_form(content)
     except DocumentError as error:
         return Refused(error.code, str(error), named)
     except ValidationError as error:
         return Refused("invalid", _sentence(error), named)
     if item.get("agent") not in (None, agent_slug):
         return Refused("other_agent", f"This key reports for agent {agent_slug!r}, not for {item['agent']!r}.", named)
-    content = _content(item)
     if content["started_at"] and content["ended_at"] and content["ended_at"] < content["started_at"]:
         return Refused("invalid", "/ended_at lies before /started_at. Send both in UTC.", named)
-    digest, size = digest_of_content(content)
-    if size > MAX_EPISODE_BYTES:
+    if len(text) > MAX_EPISODE_BYTES:
         return Refused("too_large", f"The episode is larger than {MAX_EPISODE_BYTES:,} bytes. Send less in one.", named)
-    return Read(item.get("subject") or "", content, digest)
+    return Read(item.get("subject") or "", content, sha256_hex(text))
+
+
+def _canonical_form(content: dict[str, Any]) -> bytes:
+    """Return what the digest names, and let the content be kept as it stands there: 1.0 as 1."""
+    text = quick_canonical_bytes(as_json(content))
+    if text is None:
+        content |= {name: clean_json(content[name], max_bytes=_MAX_WALKED) for name in JSON_PARTS}
+        text = canonical_bytes(as_json(content))
+    return text
 
 
 def _content(item: _Item) -> dict[str, Any]:

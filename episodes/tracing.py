@@ -73,6 +73,8 @@ def _fragment(spans: list[Span], logs: list[Log], kinds: Collection[str]) -> byt
 
 
 def _without[Row: (Span, Log)](record: Row, kinds: Collection[str], resource: dict[str, Any]) -> Row:
-    """Cut findings from every text of a record but its ids, which come first."""
-    row: list[Any] = record.to_json()
-    return replace(type(record).from_json([*row[:3], *redacted(row[3:], kinds)]), resource=resource)
+    """Cut findings from every text of a record but its ids, which come first; give it the resource as it was cut."""
+    if may_need_cuts(record.said(), kinds):
+        row: list[Any] = replace(record, resource={}).to_json()
+        record = type(record).from_json([*row[:3], *redacted(row[3:], kinds)])
+    return replace(record, resource=resource)

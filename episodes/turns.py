@@ -13,7 +13,7 @@ __all__ = ["Turn", "fingerprint", "last_text", "opening_of", "say_something", "t
 MAX_OPENING_CHARACTERS = 2_000
 _MIN_WORDS = 3
 _DIGITS = re.compile(r"\d+")
-_NO_WORD = re.compile(r"[^\w]+|_+")
+_NO_WORD = re.compile(r"[\W_]+")
 _BLANK_NO_WORD = {code: " " for code in range(128) if _NO_WORD.fullmatch(chr(code))}
 
 

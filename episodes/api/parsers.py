@@ -8,6 +8,7 @@ from typing import IO, Any
 
 from rest_framework.parsers import BaseParser
 
+from episodes.capture import refuse_too_many
 from episodes.door import PlainItems, Refused
 from episodes.exceptions import BatchTooLargeError, UnreadableBatchError
 from harness.canonical import UnsureError, plain_each, plain_json
@@ -63,6 +64,7 @@ class EpisodeLinesParser(BaseParser):
     ) -> Any:
         body = _body(stream, parser_context)
         lines = [line for line in body.split(b"\n") if line.strip()]
+        refuse_too_many(len(lines))
         try:
             return PlainItems(plain_each(lines))
         except UnsureError:

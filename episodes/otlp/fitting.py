@@ -5,10 +5,11 @@ from typing import Any
 import orjson
 
 from episodes.door import MAX_EPISODE_BYTES, MAX_STEPS
+from harness.canonical import canonical_bytes
 
 __all__ = ["fit"]
 
-# Redaction puts marks into texts after this was measured, and the canonical form writes some numbers longer.
+# Redaction puts marks into texts after this was measured.
 _ROOM = MAX_EPISODE_BYTES * 9 // 10
 _CUTS = (20_000, 2_000, 200, 20)
 
@@ -45,7 +46,9 @@ def fit(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fits(item: dict[str, Any]) -> bool:
-    return len(orjson.dumps(item)) <= _ROOM
+    text = orjson.dumps(item)
+    # The canonical form writes 1e-6 as 0.000001 and 1e16 with all its digits; below this it does not matter.
+    return len(text) <= _ROOM // 4 or (len(text) <= 2 * _ROOM and len(canonical_bytes(item)) <= _ROOM)
 
 
 def _drop_repeated(steps: list[dict[str, Any]]) -> None:

@@ -73,7 +73,8 @@ def remembered_key(presented: str, revision: int, *, is_silent: bool = False) ->
     """Return the live key behind `presented` as `ApiKey.authenticate` does, read again when the revision moved.
 
     Revoking a key, deactivating its owner and putting a policy in force move the revision; whatever else changes is
-    found out within half a minute. While the database `is_silent`, a key that was known stays known.
+    found out within half a minute. While the database `is_silent`, a key that this process knew and has not refused since
+    stays known.
     The key is shared with other requests: nobody may change it.
     """
     mark = hashlib.sha256(presented.encode()).hexdigest()

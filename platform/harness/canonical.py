@@ -34,6 +34,7 @@ __all__ = [
     "plain_each",
     "plain_json",
     "pointer",
+    "quick_canonical_bytes",
     "sha256_hex",
 ]
 
@@ -116,11 +117,17 @@ def parse_json(text: str | bytes, *, max_depth: int = MAX_DEPTH, max_bytes: int 
 
 def canonical_bytes(value: Json) -> bytes:
     """Return the RFC 8785 bytes of clean JSON: equal documents have equal bytes, whatever the order of their names."""
+    body = quick_canonical_bytes(value)
+    return rfc8785.dumps(value) if body is None else body
+
+
+def quick_canonical_bytes(value: Json) -> bytes | None:
+    """Return the canonical bytes where no walk over the value is needed for them, else `None`."""
     try:
         body = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:
-        return rfc8785.dumps(value)
-    return rfc8785.dumps(value) if _UNLIKE_RFC8785.search(body) else body
+        return None
+    return None if _UNLIKE_RFC8785.search(body) else body
 
 
 def plain_json(text: bytes) -> Any:

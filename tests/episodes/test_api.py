@@ -48,6 +48,18 @@ def test_post__lines__keep_the_good_ones(api: Api, agent_key: str, kind: str) ->
     assert [(r["index"], r["code"]) for r in answer["rejected"]] == [(1, "not_json"), (2, "not_json")]
 
 
+def test_post__one_as_a_fraction__is_kept_as_one(api: Api, agent_key: str) -> None:
+    bodies = [
+        json.dumps(item(f"e-{one}", input={"n": "@"}, weight=1)).replace('"@"', one) for one in ("1", "1.0", "1e0")
+    ]
+
+    for body in bodies:
+        assert post(api(agent_key), body.encode()).json()["accepted"] == 1
+
+    kept = Episode.objects.extra(select={"text": "input::text"}).values_list("text", flat=True)
+    assert set(kept) == {'{"n": 1}'}
+
+
 def test_post__gzip_even_in_members__is_welcome(api: Api, agent_key: str) -> None:
     lines = [json.dumps(item(name)).encode() + b"\n" for name in ("a", "b")]
     body = b"".join(gzip.compress(line) for line in lines)
@@ -70,9 +82,23 @@ def test_post__gzip_even_in_members__is_welcome(api: Api, agent_key: str) -> Non
         (gzip.compress(b" " * (MAX_BATCH_BYTES + 1), mtime=0), "application/json", "gzip", 413, "too_large"),
         (b" " * (MAX_BATCH_BYTES + 1), "application/json", "", 413, "too_large"),
         (b"[" + b"{}," * 1_000 + b"{}]", "application/json", "", 413, "too_large"),
+        (b"1\n" * 1_001, "application/x-ndjson", "", 413, "too_large"),
         (b"<a/>", "text/xml", "", 415, "unsupported_media_type"),
     ],
-    ids=["broken", "empty", "lines", "deep", "no-gzip", "cut-gzip", "unknown-coding", "bomb", "large", "many", "xml"],
+    ids=[
+        "broken",
+        "empty",
+        "lines",
+        "deep",
+        "no-gzip",
+        "cut-gzip",
+        "unknown-coding",
+        "bomb",
+        "large",
+        "many",
+        "many-lines",
+        "xml",
+    ],
 )
 def test_post__unusable_body__is_a_problem_with_a_code(
     api: Api, agent_key: str, body: bytes, kind: str, encoding: str, status: int, code: str

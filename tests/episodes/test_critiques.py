@@ -1,6 +1,11 @@
 """The rules' critique: which layer, by the strongest evidence."""
 
+import hashlib
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from episodes.critiques import CaseReading, judge, praise
 from episodes.detectors.readings import StepReading
@@ -154,6 +159,13 @@ def test_opening__greeting_first__is_the_first_text_that_says_something() -> Non
     assert opening_of(turns[:2]) == "Hi!"
     assert opening_of([]) == ""
     assert fingerprint("Order 12, please") == fingerprint("order 7 PLEASE")
+
+
+@given(st.text(st.characters(max_codepoint=127), max_size=40))
+def test_fingerprint__of_plain_letters__is_that_of_the_general_rule(text: str) -> None:
+    general = re.sub(r"[\W_]+", " ", re.sub(r"\d+", "0", text.casefold())).strip()
+
+    assert fingerprint(text) == hashlib.sha256(general.encode()).hexdigest()
 
 
 def test_turns__malformed_messages__are_passed_over() -> None:

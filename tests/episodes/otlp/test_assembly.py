@@ -328,10 +328,15 @@ def test_fit__a_run_beyond_the_doors_limits__is_shortened_and_says_so() -> None:
     assert "messages repeated from the model call before" in item["attributes"]["shortened"]
 
 
-@pytest.mark.parametrize(("number", "is_cut"), [(100_000, False), (150_000, True)])
-def test_fit__many_short_numbers__are_cut_where_the_door_would_refuse_them(number: int, is_cut: bool) -> None:
+@pytest.mark.parametrize(
+    ("pair", "number", "is_cut"),
+    [([1.5, 0.5], 100_000, False), ([1.5, 0.5], 150_000, True), ([1e-6, 1e-6], 75_000, True)],
+)
+def test_fit__many_short_numbers__are_cut_where_the_door_would_refuse_them(
+    pair: list[float], number: int, is_cut: bool
+) -> None:
     vectors = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "embed"}
-    vectors["gen_ai.tool.call.arguments"] = json.dumps({"vector": [1.5, 0.5] * number})
+    vectors["gen_ai.tool.call.arguments"] = json.dumps({"vector": pair * number})
 
     assert ("shortened" in the_item(a_span(attributes=vectors))["attributes"]) is is_cut
 

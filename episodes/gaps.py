@@ -60,7 +60,8 @@ def gaps(actor: Actor) -> list[Gap]:
 
     An agent's episodes are where the oldest waits longer than `GRACE_S` and no task is at work on it or waits its turn
     no longer than five minutes; or where fewer rows are there than entered the record. Its traces are where one is due
-    for longer than `GRACE_S` and no task comes to it, and for a day where one was refused.
+    for longer than `GRACE_S` and no task comes to it, or for five minutes whatever comes, and for a day where one was
+    refused.
     """
     found = [*_overdue_traces(actor), *_refused_traces(actor)]
     for waiting in _waiting(actor, GRACE_S):
@@ -78,7 +79,11 @@ def gaps(actor: Actor) -> list[Gap]:
 def _overdue_traces(actor: Actor) -> list[Gap]:
     late = Trace.objects.visible_to(actor).filter(due_at__lt=timezone.now() - timedelta(seconds=GRACE_S))
     overdue = _by_agent(late, Min("due_at"))
-    why = _why_nothing_comes(Task.objects.filter(name__in=_ASSEMBLY)) if overdue else ""
+    if not overdue:
+        return []
+    why = _why_nothing_comes(Task.objects.filter(name__in=_ASSEMBLY))
+    if min(since for *_, since in overdue) < timezone.now() - timedelta(seconds=_TURN_S):
+        why = why or "their task comes and does not get through. See what the page Tasks says of it."
     return [
         Gap(
             agent_id, slug, "traces",
@@ -95,15 +100,16 @@ def _refused_traces(actor: Actor) -> list[Gap]:
         Gap(
             agent_id, slug, "traces",
             f"Traces of {slug} whose newest records are in no episode: {number}, the last refused at "
-            f"{at:%Y-%m-%d %H:%M:%S} UTC: {_newest_reason(refused, agent_id)} Their records are kept.",
+            f"{at:%Y-%m-%d %H:%M:%S} UTC. {_newest_reason(refused, agent_id)}Their records are kept.",
         )
         for agent_id, slug, number, at in _by_agent(refused, Max("refused_at"))
     ]  # fmt: skip
 
 
 def _newest_reason(refused: QuerySet[Trace], agent_id: UUID) -> str:
-    reason = refused.filter(agent=agent_id).order_by("-refused_at").values_list("error", flat=True)[0]
-    return reason if reason.endswith(".") else f"{reason}."
+    # None may be left by now: a refused trace of which more has come is read again.
+    reason = refused.filter(agent=agent_id).order_by("-refused_at").values_list("error", flat=True).first() or ""
+    return f"{reason.removesuffix('.')}. " if reason else ""
 
 
 def _by_agent(traces: QuerySet[Trace], moment: Min | Max) -> list[tuple[UUID, str, int, datetime]]:

@@ -24,7 +24,9 @@ class Migration(migrations.Migration):
             name="error",
             field=models.CharField(blank=True, help_text="Why its newest records are in no episode.", max_length=500),
         ),
-        migrations.RunSQL("UPDATE episodes_trace SET refused_at = last_at WHERE error <> ''", migrations.RunSQL.noop),
+        migrations.RunSQL(
+            "UPDATE episodes_trace SET refused_at = last_at WHERE error <> ''", migrations.RunSQL.noop, elidable=True
+        ),
         migrations.AddIndex(
             model_name="trace",
             index=models.Index(

@@ -130,7 +130,8 @@ LANGUAGE_CODE = "en-us"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 32 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 2_000
 
-# Capture: requests one web process takes in at a time; its other threads go on serving harnesses
+# A web process's threads, and how many of them take in what is reported at a time; the others go on serving harnesses
+WEB_THREADS = 8
 CAPTURE_PLACES = 6
 
 # Jobs

@@ -156,7 +156,11 @@ def _capture() -> Iterator[Any]:
     known = {account.agent.slug for account in accounts} | {one.agent for one in found}
     for name, of, text in (
         ("whetstone_analysis_gap", "episodes", "1 where episodes will not be analyzed or are gone."),
-        ("whetstone_trace_gap", "traces", "1 where received traces will not become episodes, or did not within a day."),
+        (
+            "whetstone_trace_gap",
+            "traces",
+            "1 where received traces do not become episodes, or were refused within the last day.",
+        ),
     ):
         gap, broken = GaugeMetricFamily(name, text, labels=["agent"]), {one.agent for one in found if one.of == of}
         for slug in sorted(known):

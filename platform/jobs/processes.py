@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from django.conf import settings
+
 __all__ = ["Processes", "Program", "platform_programs", "web_command"]
 
 RESTART_PAUSE_S = 1.0
@@ -31,10 +33,11 @@ class Program:
 
 def web_command(host: str, port: int) -> list[str]:
     """Return the command that serves the platform, with a process a core: Python keeps no more than one core busy."""
-    workers = min(_MAX_WEB_PROCESSES, os.process_cpu_count() or 1)
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    workers = min(_MAX_WEB_PROCESSES, cores)
     return [
         sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", str(port),
-        "--workers", str(workers), "--blocking-threads", "4", "--no-ws", "config.wsgi:application",
+        "--workers", str(workers), "--blocking-threads", str(settings.WEB_THREADS), "--no-ws", "config.wsgi:application",
     ]  # fmt: skip
 
 

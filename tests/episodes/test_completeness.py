@@ -320,6 +320,14 @@ def test_gap__traces_are_being_worked_off__does_not_alarm(agent: Agent) -> None:
     assert "has had no worker since" in gaps(MACHINE)[0].sentence
 
 
+def test_gap__task_of_traces_comes_and_never_gets_through__alarms_after_five_minutes(agent: Agent) -> None:
+    receive(agent, [a_span(1, 0, attributes=AGENT)], [])
+    Trace.objects.update(due_at=timezone.now() - timedelta(seconds=301))
+    assemble_traces()
+
+    assert "does not get through" in gaps(MACHINE)[0].sentence
+
+
 @pytest.fixture
 def refused(agent: Agent) -> Trace:
     """A trace that came days ago, to a platform whose clock stood still, and is refused now."""

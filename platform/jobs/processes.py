@@ -48,17 +48,16 @@ def platform_programs(
 
     Embedding and clock workers do not fork: a loaded model does not survive a fork, and ticks are too many to pay one.
     """
-    python, surroundings = sys.executable, dict(environment or {})
-    manage = [python, "-m", "django"]
-    settings = {"DJANGO_SETTINGS_MODULE": "config.settings", **surroundings}
+    manage = [sys.executable, "-m", "django"]
+    surroundings = {"DJANGO_SETTINGS_MODULE": "config.settings", **(environment or {})}
     plain = ["--worker-class", "rq.SimpleWorker", "--serializer", "rq.serializers.JSONSerializer"]
     return [
-        Program("web", web_command(host, port), settings),
-        Program("worker", [*manage, "rqworker", "default", *plain], settings),
-        Program("runs", [*manage, "rqworker", "runs", *plain], settings),
-        Program("embedding", [*manage, "rqworker", "embedding", *plain], settings),
-        Program("clock-worker", [*manage, "rqworker", "clock", *plain], settings),
-        Program("clock", [*manage, "rqcron", "jobs.cron", "--logging-level", "WARNING"], settings),
+        Program("web", web_command(host, port), surroundings),
+        Program("worker", [*manage, "rqworker", "default", *plain], surroundings),
+        Program("runs", [*manage, "rqworker", "runs", *plain], surroundings),
+        Program("embedding", [*manage, "rqworker", "embedding", *plain], surroundings),
+        Program("clock-worker", [*manage, "rqworker", "clock", *plain], surroundings),
+        Program("clock", [*manage, "rqcron", "jobs.cron", "--logging-level", "WARNING"], surroundings),
     ]
 
 

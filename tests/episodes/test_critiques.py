@@ -1,17 +1,10 @@
 """The rules' critique: which layer, by the strongest evidence."""
 
-import hashlib
-import re
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from episodes.critiques import CaseReading, judge, praise
 from episodes.detectors.readings import StepReading
 from episodes.resolution import Statement, derive
-from episodes.splits import split_of, unit_hash
-from episodes.turns import Turn, fingerprint, opening_of, turns_of
 from tests.episodes.factories import LONG_AGO
 
 FAILED_CALL = StepReading(2, "tool_call", "lookup_order", {"order_id": "2"}, {}, "error", "no order '2'")
@@ -121,60 +114,3 @@ def test_derive__detector_before_the_conversation_went_on__is_out_of_date() -> N
 
 def test_derive__source_outside_the_objective__is_not_heard() -> None:
     assert derive([said("abandoned", "detector")], last_at=LONG_AGO, order=("customer", "agent")).resolution == "open"
-
-
-def test_split__many_conversations__fall_in_the_shares(subtests: pytest.Subtests) -> None:
-    agent_id = "0197d7b0-0000-7000-8000-000000000000"
-    found = [
-        split_of("secret", agent_id, f"c-{n}", f"I want thing number {chr(97 + n % 26)}{n} of word{n}x")
-        for n in range(200)
-    ]
-    by_id = [split_of("secret", agent_id, f"c-{n}", "hi") for n in range(4_000)]
-
-    assert len(set(found)) <= 3
-    for split, share in {"dev": 0.5, "verify": 0.3, "holdout": 0.2}.items():
-        with subtests.test(split):
-            assert by_id.count(split) / 4_000 == pytest.approx(share, abs=0.03)
-
-
-def test_split__same_conversation_or_equal_opening__falls_the_same_way() -> None:
-    openings = ["Where is order 7, please?", "where is ORDER 93 please", "  Where is order 5 — please!"]
-
-    splits = {split_of("secret", "agent", f"c-{n}", text) for n, text in enumerate(openings * 10)}
-
-    assert len(splits) == 1
-    assert len({split_of(f"secret {n}", "agent", "c", "hi") for n in range(40)}) == 3
-    assert unit_hash("secret", "audit", "a") != unit_hash("secret", "split", "a")
-
-
-def test_opening__greeting_first__is_the_first_text_that_says_something() -> None:
-    turns = [
-        Turn("assistant", "How can I help?"),
-        Turn("user", "Hi!"),
-        Turn("assistant", "Yes?"),
-        Turn("user", "I lost my parcel"),
-    ]
-
-    assert opening_of(turns) == "I lost my parcel"
-    assert opening_of(turns[:2]) == "Hi!"
-    assert opening_of([]) == ""
-    assert fingerprint("Order 12, please") == fingerprint("order 7 PLEASE")
-
-
-@given(st.text(st.characters(max_codepoint=127), max_size=40))
-def test_fingerprint__of_plain_letters__is_that_of_the_general_rule(text: str) -> None:
-    general = re.sub(r"[\W_]+", " ", re.sub(r"\d+", "0", text.casefold())).strip()
-
-    assert fingerprint(text) == hashlib.sha256(general.encode()).hexdigest()
-
-
-def test_turns__malformed_messages__are_passed_over() -> None:
-    messages = [
-        {"role": "user", "content": [{"type": "text", "text": "a b"}, 5]},
-        "x",
-        {"role": "tool", "content": "t"},
-        {"role": "user"},
-    ]
-
-    assert turns_of(messages) == [Turn("user", "a b")]
-    assert turns_of("none") == []

@@ -67,7 +67,7 @@ stop: setup ## Stop the embedded servers
 
 .PHONY: test
 test: setup ## Run the tests in parallel and in random order, with coverage unless T= names some
-	$(PYTHON) -m pytest -n 2 --dist worksteal $(or $(T),--cov --cov-branch --cov-report=term:skip-covered)
+	$(PYTHON) $(if $(T),,-m slipcover --dont-wrap-pytest) -m pytest -n 2 --dist worksteal $(T)
 
 .PHONY: lint
 lint: setup ## Check style and formatting
@@ -115,4 +115,4 @@ deps: $(SETUP) ## Rewrite requirements.lock from pyproject.toml (UPGRADE=1 for t
 .PHONY: clean
 clean: ## Stop the servers and remove all that was built or stored here
 	@if [ -x $(PYTHON) ]; then $(MANAGE) embedded stop; fi
-	rm -rf .venv .whetstone .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage* htmlcov staticfiles
+	rm -rf .venv .whetstone .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis staticfiles

@@ -102,7 +102,6 @@ def test_pages__list_row_history_and_form_of_every_model__open_without_inline_sc
     assert {place: found for place, found in scripts.items() if found} == {}
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("role", [role.value for role in Role if role != Role.ENGINEER])
 def test_pages__row_and_form_of_every_model__open_for_each_role(
     worlds: SimpleNamespace, cast: SimpleNamespace, role: str

@@ -31,8 +31,6 @@ from releases.models import Release
 from tests.conftest import make_agent, make_cast
 from tests.machines import ENDPOINTS, MACHINES, Stage, put
 
-pytestmark = pytest.mark.no_cover
-
 SCHEMA: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)
 OPERATIONS = sorted(
     (path, method)

@@ -25,7 +25,7 @@ from harness.canonical import clean_json, is_same
 from harness.models import Agent
 from tests.episodes.reported import BAD, GOOD, kept
 
-pytestmark = [pytest.mark.django_db, pytest.mark.no_cover]
+pytestmark = pytest.mark.django_db
 
 URL = "/api/v1/episodes"
 UNHURRIED = settings(

@@ -24,7 +24,7 @@ from harness.models import Agent, ApiKey
 from tests.episodes.factories import captured, item, lived, retrieval_step, tool_step
 from tests.episodes.test_patterns import critique
 
-pytestmark = [pytest.mark.django_db, pytest.mark.no_cover]
+pytestmark = pytest.mark.django_db
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "openapi.yaml"
 POSTS = (

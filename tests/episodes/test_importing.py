@@ -432,7 +432,6 @@ def test_import__every_format__is_in_the_help_and_the_documentation(capsys: pyte
         assert f"| `{one.name}` | {one.reads} | {one.outcome} |" in documented
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("format_name", "file"),
     [

@@ -25,7 +25,7 @@ from tests.episodes.otlp.making import START, attribute, field, fixed64, json_bo
 from tests.episodes.otlp.test_order import KIND_NAMES, KIND_WORDS, NAMES, hostile
 from tests.harness.json_values import TEXTS
 
-pytestmark = [pytest.mark.django_db, pytest.mark.no_cover]
+pytestmark = pytest.mark.django_db
 
 JSON, PROTOBUF = "application/json", "application/x-protobuf"
 TRACES, LOGS = ("/v1/traces", "/api/public/otel/v1/traces"), ("/v1/logs", "/api/public/otel/v1/logs")

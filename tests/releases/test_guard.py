@@ -425,7 +425,6 @@ def test_guard__observation_from_the_past__is_refused() -> None:
         guard.add(first)
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "world",
     [

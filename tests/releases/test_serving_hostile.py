@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.models import Agent
 
-pytestmark = [pytest.mark.django_db, pytest.mark.no_cover]
+pytestmark = pytest.mark.django_db
 
 # What a server hands on: octets as Latin-1 without line breaks.
 OCTETS = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=40)

@@ -3,7 +3,6 @@
 import random
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -187,7 +186,6 @@ KIND_NAMES = [
 ]  # fmt: skip
 
 
-@pytest.mark.no_cover
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=300)
 @given(
     st.lists(

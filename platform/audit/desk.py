@@ -30,8 +30,11 @@ from audit.trail import events_about, versions_of
 from audit.transitions import Edge, Stateful, performer_of
 
 __all__ = [
-    "STATUS_COLORS", "Act", "GovernedAdmin", "StatefulAdmin", "VisibleRelatedFilter", "folded", "person", "standing",
+    "MAX_CHOICES", "STATUS_COLORS", "Act", "GovernedAdmin", "StatefulAdmin", "VisibleRelatedFilter", "folded", "person",
+    "standing", "visible_choices",
 ]  # fmt: skip
+
+MAX_CHOICES = 200
 
 STATUS_COLORS: dict[str, str] = (
     dict.fromkeys(
@@ -69,6 +72,15 @@ def standing(request: HttpRequest) -> frozenset[Permission]:
     return found
 
 
+def visible_choices(request: HttpRequest, model: Any) -> list[tuple[Any, str]]:
+    """Return key and name of the first `MAX_CHOICES` rows of `model` that the person may see; read once per request."""
+    known: dict[Any, list[tuple[Any, str]]] = request.__dict__.setdefault("whetstone_choices", {})
+    if model not in known:
+        rows = model._default_manager.visible_to(person(request))
+        known[model] = [(row.pk, str(row)) for row in rows[:MAX_CHOICES]]
+    return known[model]
+
+
 def folded(*fields: str) -> tuple[tuple[str, dict[str, Any]], ...]:
     """Return fieldsets that keep `fields` folded away, for pages whose reading says what matters."""
     return (("Details", {"fields": fields, "classes": ("collapse",)}),)
@@ -88,11 +100,8 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]  # generic over any 
 class VisibleRelatedFilter(admin.RelatedFieldListFilter):
     """Offers only related rows that the reader may see."""
 
-    LIMIT = 200
-
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        rows = field.remote_field.model._default_manager.visible_to(person(request))
-        return [(row.pk, str(row)) for row in rows[: self.LIMIT]]
+        return visible_choices(request, field.remote_field.model)
 
 
 @dataclass(frozen=True)
@@ -153,10 +162,14 @@ class GovernedAdmin(ModelAdmin):
     # what is seen
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
-        manager: Any = self.model._default_manager
-        rows: models.QuerySet[Any] = manager.visible_to(person(request))
+        rows = self.visible_rows(request)
         ordering = self.get_ordering(request)
         return rows.order_by(*ordering) if ordering else rows
+
+    def visible_rows(self, request: HttpRequest) -> models.QuerySet[Any]:
+        """Return the rows that the person may see, in any order."""
+        manager: Any = self.model._default_manager
+        return cast("models.QuerySet[Any]", manager.visible_to(person(request)))
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[Any]:
         if self.fields or self.fieldsets:

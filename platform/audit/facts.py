@@ -9,7 +9,6 @@ from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import ShowFacets
 from django.contrib.admin.utils import get_fields_from_path
-from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 from django.http import HttpRequest
 from django.utils.html import escape
@@ -18,7 +17,7 @@ from unfold.admin import checkbox
 from unfold.decorators import display
 from unfold.utils import display_for_label
 
-from audit.desk import STATUS_COLORS, GovernedAdmin, person
+from audit.desk import MAX_CHOICES, STATUS_COLORS, GovernedAdmin, visible_choices
 from audit.keyset import KeysetChangeList
 from audit.spans import Span
 
@@ -62,7 +61,6 @@ class FactAdmin(GovernedAdmin):
     show_facets = ShowFacets.NEVER
     sortable_by: Any = ()
     ordering: Any = ("-pk",)
-    MAX_AGENTS_NAMED: ClassVar[int] = 200
 
     @display(description=checkbox.render("action_toggle_all", 1))
     def action_checkbox(self, obj: models.Model) -> SafeString:
@@ -72,16 +70,15 @@ class FactAdmin(GovernedAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
         return KeysetChangeList
 
-    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
-        """Return the visible rows; the reader's agents are named as well, for the planner to know how many rows it is."""
-        rows = super().get_queryset(request)
-        path = str(getattr(self.model, "AGENT_PATH", "agent"))
-        try:
-            agents: Any = cast("Any", get_fields_from_path(self.model, path)[-1]).related_model._default_manager
-        except FieldDoesNotExist:  # some facts carry the bare id of their agent or team
-            return rows
-        ids = list(agents.visible_to(person(request)).values_list("pk", flat=True)[: self.MAX_AGENTS_NAMED])
-        return rows.filter(**{f"{path}__in": ids}) if len(ids) < self.MAX_AGENTS_NAMED else rows
+    def visible_rows(self, request: HttpRequest) -> models.QuerySet[Any]:
+        """Return the rows of the agents that the person may see, named, for the planner to know how many rows it is."""
+        manager: Any = self.model._default_manager
+        if not hasattr(manager, "of_agents"):  # some facts carry the bare id of their agent or team
+            return super().visible_rows(request)
+        path: Any = get_fields_from_path(self.model, getattr(self.model, "AGENT_PATH", "agent"))
+        agents = [key for key, _ in visible_choices(request, path[-1].related_model)]
+        named = len(agents) < MAX_CHOICES
+        return cast("models.QuerySet[Any]", manager.of_agents(agents)) if named else super().visible_rows(request)
 
     def found_ids(self, request: HttpRequest, text: str, span: Span) -> Iterator[UUID] | None:
         """Return the ids that a search finds, in the span's order; `None` leaves the search to `search_fields`."""

@@ -1,5 +1,6 @@
 """Questions about many agents, versions, keys and changes."""
 
+from collections.abc import Iterable
 from typing import Any, Self
 
 from django.db import models
@@ -39,7 +40,15 @@ class _ByAgent(models.QuerySet[Any]):
     """`visible_to` for rows that reach their agent at `AGENT_PATH` of their model (default: `agent`)."""
 
     def visible_to(self, actor: Actor) -> Self:
-        return self.filter(within(actor, getattr(self.model, "AGENT_PATH", "agent")))
+        return self.filter(within(actor, self._agent_path))
+
+    def of_agents(self, agents: Iterable[Any]) -> Self:
+        """Return the rows of the agents with these keys: what `visible_to` returns to whoever sees just them."""
+        return self.filter(**{f"{self._agent_path}__in": agents})
+
+    @property
+    def _agent_path(self) -> str:
+        return getattr(self.model, "AGENT_PATH", "agent")
 
 
 class OfAgentQuerySet(_ByAgent, GovernedQuerySet[Any]):

@@ -241,6 +241,9 @@ UNFOLD = {
     "SITE_HEADER": "Whetstone",
     "SITE_SUBHEADER": "sharper with every pass",
     "SITE_SYMBOL": "auto_fix_high",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": "console.navigation.icon"},
+    ],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "ENVIRONMENT": "console.navigation.environment_badge",

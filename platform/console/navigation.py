@@ -4,12 +4,13 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.templatetags.static import static
 from django.urls import reverse
 
 from accounts.roles import Permission
 from audit.desk import standing
 
-__all__ = ["environment_badge", "navigation"]
+__all__ = ["environment_badge", "icon", "navigation"]
 
 # Title of the group, then title, icon and model of each page; the order is the river's, then the ground below it.
 RIVER: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
@@ -70,6 +71,11 @@ OPERATION = (("Jobs", "pending_actions", "jobs_task"), ("Schedule", "schedule", 
 def environment_badge(request: HttpRequest) -> list[str]:
     """Return the badge beside the title, so that nobody mistakes production for something else."""
     return ["Production", "danger"] if settings.IS_PRODUCTION else ["Development", "info"]
+
+
+def icon(request: HttpRequest) -> str:
+    """Return the address of the icon that a browser shows beside the title."""
+    return static("console/icon.svg")
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:

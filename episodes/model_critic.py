@@ -2,23 +2,26 @@
 
 import json
 import logging
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 
 from episodes.critiques import CaseReading, Judgment
 from episodes.models import Episode
 from harness.models import Agent
-from inference.client import AgentRef, Inference, is_configured
+from inference.client import AgentRef, Answer, Inference, is_configured
+from inference.configuration import Configuration
 from inference.exceptions import InferenceError
 
-__all__ = ["ROLE", "Opinion", "ask", "may_ask"]
+__all__ = ["INSTRUCTIONS", "ROLE", "Opinion", "ask", "may_ask", "opinion_on", "record_of"]
 
 ROLE = "critic"
 logger = logging.getLogger("episodes")
 
 _MAX_CHARACTERS = 16_000
-_INSTRUCTIONS = (
+INSTRUCTIONS = (
     "You read one run of an AI agent that ended badly and say what went wrong, why, what would have prevented it, in which "
     "layer of the agent's harness the cause lies, and what would have happened otherwise. Layers: prompt (instructions), "
     "tools (descriptions, schemas, settings), workflow (order of steps), context (knowledge that was missing or wrong), "
@@ -52,25 +55,44 @@ def may_ask(agent: Agent) -> bool:
 
 def ask(episode: Episode, case: CaseReading, prior: Judgment) -> Opinion | None:
     """Return a model's critique of an episode, or `None` when it could not give one. Call outside transactions."""
-    agent = episode.agent
-    messages = [
-        {"role": "system", "content": _INSTRUCTIONS},
-        {"role": "user", "content": f"<record>\n{_record(episode, case, prior)}\n</record>"},
-    ]
+    record = record_of(episode.input.get("messages", []), case, prior)
     try:
-        answer = Inference.from_settings().complete(
-            role=ROLE, messages=messages, schema=Opinion, purpose="critique.write",
-            agent_ref=AgentRef(agent_id=agent.pk, team_id=agent.team_id),
-        )  # fmt: skip
+        answer = opinion_on(record, agent=episode.agent)
     except InferenceError as error:
         logger.info("critique.by_rules", extra={"episode": str(episode.pk), "because": type(error).__name__})
         return None
     return answer.value
 
 
-def _record(episode: Episode, case: CaseReading, prior: Judgment) -> str:
+def opinion_on(
+    record: str,
+    *,
+    agent: Agent,
+    instructions: str = INSTRUCTIONS,
+    model: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> Answer[Opinion]:
+    """Ask the critic's model, or another, about a record for `agent`, who pays. Call outside transactions.
+
+    Raises InferenceError.
+    """
+    configuration = Configuration.from_settings()
+    if model:
+        configuration = replace(configuration, models={**configuration.models, ROLE: model})
+    messages = [
+        {"role": "system", "content": instructions},
+        {"role": "user", "content": f"<record>\n{record}\n</record>"},
+    ]
+    return Inference(configuration).complete(
+        role=ROLE, messages=messages, schema=Opinion, purpose="critique.write", parameters=parameters,
+        agent_ref=AgentRef(agent_id=agent.pk, team_id=agent.team_id),
+    )  # fmt: skip
+
+
+def record_of(messages: Any, case: CaseReading, prior: Judgment) -> str:
+    """Return what the critic reads of an episode, as text; what is too long is cut in the middle."""
     record = {
-        "messages": episode.input.get("messages", []),
+        "messages": messages,
         "steps": [
             {"kind": s.kind, "name": s.name, "input": s.input, "output": s.output, "status": s.status, "error": s.error}
             for s in case.steps

@@ -11,7 +11,9 @@ from accounts.exceptions import DomainError
 from accounts.roles import Permission
 from audit.record import record
 from episodes.models import Intent
+from evals.conversing.reading import validate_conversation
 from evals.exceptions import BenchmarkMissingError
+from evals.judges.noting import note_rubrics
 from evals.models import Benchmark, Case
 from evals.scoring import validate_expectations
 from harness.canonical import clean_json
@@ -38,12 +40,16 @@ def bound_benchmark(agent: Agent) -> Benchmark | None:
 
 
 @transaction.atomic
-def create_benchmark(agent: Agent, *, name: str, description: str, by: Actor) -> Benchmark:
+def create_benchmark(
+    agent: Agent, *, name: str, description: str, by: Actor, scored_outside: bool = False
+) -> Benchmark:
     """Make a benchmark; it becomes the agent's active one when there is none."""
     require(by, Permission.EDIT_BENCHMARK, agent.access_scope(), act=f"add a benchmark to {agent.slug!r}")
     is_first = not Benchmark.objects.filter(agent=agent).active().exists()
     with acting(by, reason=f"benchmark {name}"):
-        benchmark = Benchmark(agent=agent, name=name, description=description, is_active=is_first)
+        benchmark = Benchmark(
+            agent=agent, name=name, description=description, is_active=is_first, scored_outside=scored_outside
+        )
         benchmark.save(force_insert=True)
         record("benchmark.create", benchmark, team_id=agent.team_id)
     return benchmark
@@ -60,16 +66,19 @@ def add_cases(benchmark: Benchmark, items: Iterable[Mapping[str, Any]], *, by: A
             slug = item.get("intent")
             if slug and slug not in intents:
                 raise DomainError(f"Case {index}: there is no intent {slug!r}; define it first.")
-            validate_expectations(item["expectations"])
+            if item["expectations"] or not benchmark.scored_outside:
+                validate_expectations(item["expectations"])
+            validate_conversation(item.get("conversation") or {}, item["messages"])
             case = Case(
                 benchmark=benchmark, name=item["name"], kind=item["kind"], split=item["split"],
                 intent=intents.get(slug) if slug else None, cluster=item.get("cluster") or item["name"],
                 weight=item.get("weight", 1.0), source=item.get("source", ""), messages=clean_json(item["messages"]),
                 user_state=clean_json(item.get("user_state", {})), expectations=clean_json(item["expectations"]),
-                author_id=by.user_id,
+                conversation=clean_json(item.get("conversation") or {}), author_id=by.user_id,
             )  # fmt: skip
             case.save(force_insert=True)
             cases.append(case)
+        note_rubrics(benchmark.agent, [case.expectations for case in cases])
         record("benchmark.add_cases", benchmark, team_id=benchmark.agent.team_id, facts={"cases": len(cases)})
     return cases
 

@@ -1,17 +1,19 @@
 """Curation trials: which cases a version passes 5 of 5, so that losing one of them means something."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Q
 
+from evals.conversing.driver import converse, reply_to
+from evals.judges.scoring import score_case
 from evals.models import Benchmark, Case, CurationTrial
 from evals.runners import InfrastructureError, Runner
-from evals.scoring import score
 from harness.models import HarnessVersion
 
-__all__ = ["TRIALS", "curate", "curated", "play_trial", "uncurated"]
+__all__ = ["TRIALS", "curate", "curated", "play_trial", "trials_known", "uncurated"]
 
 TRIALS = 5
 
@@ -27,8 +29,8 @@ def curated(digest: str, benchmark: Benchmark) -> frozenset[UUID]:
     return frozenset(row["case_id"] for row in rows)
 
 
-def uncurated(version: HarnessVersion, benchmark: Benchmark) -> list[Case]:
-    """Return the active verify cases whose curation trials on this version are not finished.
+def uncurated(version: HarnessVersion, benchmark: Benchmark, *, split: str = Case.Split.VERIFY) -> list[Case]:
+    """Return the active cases of the split whose curation trials on this version are not finished.
 
     A case that failed one trial is finished: it cannot pass 5 of 5 any more.
     """
@@ -38,16 +40,26 @@ def uncurated(version: HarnessVersion, benchmark: Benchmark) -> list[Case]:
         .annotate(failures=Count("id", filter=Q(passed=False)), trials=Count("id"))
         .filter(Q(failures__gt=0) | Q(trials=TRIALS))
     )
-    cases = benchmark.cases.active().in_split(split="verify")
-    return list(cases.exclude(pk__in=[row["case_id"] for row in done]).order_by("pk"))
+    cases = benchmark.cases.active().in_split(split=split)
+    # They are played in threads of their own, where a row that is not loaded would be asked for on another connection.
+    rows = cases.select_related("benchmark__agent").exclude(pk__in=[row["case_id"] for row in done])
+    return list(rows.order_by("pk"))
 
 
-def curate(case: Case, version: HarnessVersion, runner: Runner) -> list[CurationTrial]:
+def trials_known(version: HarnessVersion, benchmark: Benchmark) -> Mapping[UUID, Collection[int]]:
+    """Return which curation trials of the version are stored, by case; none for a case that has none."""
+    known: dict[UUID, set[int]] = defaultdict(set)
+    rows = CurationTrial.objects.filter(case__benchmark=benchmark, digest=version.digest)
+    for case_id, trial in rows.values_list("case_id", "trial"):
+        known[case_id].add(trial)
+    return known
+
+
+def curate(case: Case, version: HarnessVersion, runner: Runner, *, known: Collection[int]) -> list[CurationTrial]:
     """Play what is missing of a case's five trials and return the new rows, unsaved; stop at the first failure.
 
     A trial that infrastructure lost is simply not there; the next round plays it again.
     """
-    known = set(CurationTrial.objects.filter(case=case, digest=version.digest).values_list("trial", flat=True))
     rows: list[CurationTrial] = []
     for trial in range(TRIALS):
         if trial in known:
@@ -66,6 +78,6 @@ def play_trial(
     case: Case, document: Mapping[str, Any], runner: Runner, *, digest: str, trial: int, seed: int
 ) -> CurationTrial:
     """Play one trial of a case outside of any run and return its row, unsaved."""
-    played = runner.play(document, case.messages, user_state=case.user_state, seed=seed)
-    passed = not played.crashed and score(case.expectations, played.output, played.steps).passed
+    played = converse(runner, document, case, seed)
+    passed = not played.crashed and score_case(case, reply_to(case, played.output, played.steps)).passed
     return CurationTrial(case=case, digest=digest, trial=trial, passed=passed, latency_ms=played.latency_ms)

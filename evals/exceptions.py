@@ -3,8 +3,9 @@
 from accounts.exceptions import DomainError
 
 __all__ = [
-    "BenchmarkMissingError", "HoldoutSpentError", "NoLeakError", "OwnChangeError", "RunnerError", "TooFewFreshCasesError",
-    "UnfrozenError",
+    "BenchmarkMissingError", "CaseUsedError", "ComparisonError", "ExternalRunError", "HoldoutSpentError",
+    "NoLeakError", "NoSimulationError", "NotDraftError", "NotJudgedError", "OwnChangeError", "PlayingStoppedError",
+    "RunnerError", "TooFewEpisodesError", "TooFewFreshCasesError", "UnfrozenError",
 ]  # fmt: skip
 
 
@@ -32,14 +33,32 @@ class NoLeakError(DomainError):
     code = "no_leak"
 
 
+class NoSimulationError(DomainError):
+    """The benchmark has no simulated users in use, or no version to play them against."""
+
+    code = "no_simulation"
+
+
+class NotJudgedError(DomainError):
+    """A report is read from a verdict; a run that has none has its progress."""
+
+    code = "not_judged"
+
+
 class UnfrozenError(DomainError):
     """A run plays only cases that were frozen for it."""
 
     code = "unfrozen"
 
 
+class PlayingStoppedError(DomainError):
+    """A run cannot be played on for now: its budget is spent, or whoever plays does not answer."""
+
+    code = "playing_stopped"
+
+
 class RunnerError(DomainError):
-    """The agent's endpoint cannot be played."""
+    """The agent's runner cannot play, as it is set."""
 
     code = "runner"
     http_status = 502
@@ -50,3 +69,34 @@ class OwnChangeError(DomainError):
 
     code = "own_change"
     http_status = 403
+
+
+class CaseUsedError(DomainError):
+    """A case that was played keeps its text."""
+
+    code = "case_used"
+
+
+class NotDraftError(DomainError):
+    """Only drafts are labelled; a case in use is retired and written anew."""
+
+    code = "not_draft"
+
+
+class TooFewEpisodesError(DomainError):
+    """A benchmark is started from episodes, and too few are captured yet."""
+
+    code = "too_few_episodes"
+
+
+class ComparisonError(DomainError):
+    """These versions cannot be compared on these cases."""
+
+    code = "comparison"
+    http_status = 422
+
+
+class ExternalRunError(DomainError):
+    """A run that is not played elsewhere, or not any more, takes no results."""
+
+    code = "external_run"

@@ -11,15 +11,21 @@ from django.db.models import Q
 from accounts.acting import MACHINE, Actor, acting
 from audit.record import record
 from evals.benchmarks import bound_benchmark
+from evals.conversing.standing import advisory_cases
 from evals.curation import curated
-from evals.exceptions import BenchmarkMissingError, HoldoutSpentError
+from evals.exceptions import BenchmarkMissingError, ExternalRunError, HoldoutSpentError
 from evals.gate.policy import GatePolicy
-from evals.models import Benchmark, Run, RunCase
+from evals.judges.appointing import run_judge
+from evals.models import Benchmark, Case, Run, RunCase
+from evals.scoring import RUBRIC
 from harness.models import Agent
 from proposals.lineage import family
 from proposals.models import Proposal
 
-__all__ = ["active_benchmark", "begin_run", "freeze_holdout", "gate_policy_of", "holdout_is_fresh", "targets_of"]
+__all__ = [
+    "active_benchmark", "begin_run", "freeze_cases", "freeze_holdout", "gate_policy_of", "holdout_is_fresh",
+    "refuse_playing_elsewhere", "runner_for_run", "targets_of",
+]  # fmt: skip
 
 
 def active_benchmark(agent: Agent) -> Benchmark:
@@ -48,8 +54,27 @@ def targets_of(proposal: Proposal) -> frozenset[str]:
     return frozenset({pattern.intent.slug} if pattern and pattern.intent else ())
 
 
+def runner_for_run(agent: Agent, asked: str = "") -> str:
+    """Return who plays a run of the agent: whoever was asked for to play it elsewhere, else the agent's own runner."""
+    own = agent.runner if agent.runner in Run.Runner.values else Run.Runner.INTERNAL
+    return Run.Runner.EXTERNAL if asked == Run.Runner.EXTERNAL else own
+
+
+def refuse_playing_elsewhere(benchmark: Benchmark, split: str) -> None:
+    """Raise `ExternalRunError` where cases need what only the platform has: their user, or the judge of their rubric."""
+    cases = benchmark.cases.active().in_split(split=split)
+    needy = cases.exclude(conversation={})
+    if not benchmark.scored_outside:
+        needy |= cases.filter(expectations__has_key=RUBRIC)
+    if number := needy.count():
+        raise ExternalRunError(
+            f"{number} active {split} cases of {benchmark} are conversations or are judged by a rubric, which is done here "
+            "while they are played: choose another runner, or a benchmark without them."
+        )
+
+
 @transaction.atomic
-def begin_run(proposal: Proposal, *, by: Actor = MACHINE, reason: str = "") -> Run:
+def begin_run(proposal: Proposal, *, by: Actor = MACHINE, reason: str = "", runner: str = "") -> Run:
     """Take the agent's validation slot and freeze the verify cases; the caller enqueues the playing.
 
     A held proposal takes the next look of the same plan.
@@ -57,6 +82,9 @@ def begin_run(proposal: Proposal, *, by: Actor = MACHINE, reason: str = "") -> R
     agent = proposal.agent
     benchmark = active_benchmark(agent)
     policy = gate_policy_of(agent)
+    player = runner_for_run(agent, runner)
+    if player == Run.Runner.EXTERNAL:
+        refuse_playing_elsewhere(benchmark, Case.Split.VERIFY)
     if proposal.status == Proposal.Status.HELD:
         proposal.resume_validation(by=by, reason=reason or "next look")
     else:
@@ -67,17 +95,21 @@ def begin_run(proposal: Proposal, *, by: Actor = MACHINE, reason: str = "") -> R
         run = Run(
             agent=agent, benchmark=benchmark, proposal=proposal, baseline=proposal.base, candidate=proposal.candidate,
             policy=agent.policy, gate_policy=policy.as_mapping(), trials=policy.trials, seed=uuid.uuid4().int % 2**31,
+            runner=player, **run_judge(benchmark),
         )  # fmt: skip
         run.save(force_insert=True)
         record(
             "run.create", run, digest=run.candidate.digest, team_id=agent.team_id, facts={"proposal": str(proposal.pk)}
         )
-    _freeze(run, benchmark.cases.active().in_split(split="verify"), targets_of(proposal))
+    freeze_cases(run, benchmark.cases.active().in_split(split="verify"), targets_of(proposal))
     return run
 
 
-def _freeze(run: Run, cases: Any, targets: frozenset[str]) -> int:
-    """Copy the cases into the run, so that a later edit of a case changes nothing that was judged."""
+def freeze_cases(run: Run, cases: Any, targets: frozenset[str] | None) -> int:
+    """Copy the cases into the run, so that a later edit of a case changes nothing that was judged.
+
+    Those of the intents `targets` are the target's; `None` makes every case one.
+    """
     already = set(run.run_cases.values_list("case_id", flat=True))
     stable = curated(run.baseline.digest, run.benchmark)
     rows = [
@@ -86,10 +118,11 @@ def _freeze(run: Run, cases: Any, targets: frozenset[str]) -> int:
             case=case,
             split=case.split,
             intent_slug=case.intent.slug if case.intent else "",
-            is_target=bool(case.intent and case.intent.slug in targets),
+            is_target=targets is None or bool(case.intent and case.intent.slug in targets),
             is_protected=case.pk in stable,
             messages=case.messages,
             user_state=case.user_state,
+            conversation=case.conversation,
             expectations=case.expectations,
             weight=case.weight,
             cluster=case.cluster,
@@ -120,11 +153,12 @@ def freeze_holdout(run: Run, policy: GatePolicy) -> int:
             "Rotate at least 30 % of its cases."
         )
     targets = targets_of(run.proposal)
-    wanted = len(
-        {row.cluster for row in run.run_cases.all() if row.split == "verify" and (row.is_target or not targets)}
-    )
+    advisory = advisory_cases(benchmark, policy)
+    own = [row for row in run.run_cases.all() if row.split == "verify" and (row.is_target or not targets)]
+    wanted = len({row.cluster for row in own if row.case_id not in advisory})
     needed = max(policy.holdout_min_clusters, math.ceil(policy.holdout_share_of_verify * wanted))
     fresh = benchmark.cases.active().in_split(split="holdout").exclude(cluster__in=_seen_clusters(run))
+    fresh = fresh.exclude(pk__in=advisory)
     if targets:
         fresh = fresh.filter(intent__slug__in=targets)
     clusters = list(dict.fromkeys(fresh.order_by("pk").values_list("cluster", flat=True)))[:wanted]
@@ -133,7 +167,7 @@ def freeze_holdout(run: Run, policy: GatePolicy) -> int:
             f"{len(clusters)} target clusters of the hold-out of {benchmark} are fresh, {needed} are needed: this change, "
             "its retries or others of its layer used the rest. Add hold-out cases, or rotate."
         )
-    frozen = _freeze(run, fresh.filter(cluster__in=clusters), targets)
+    frozen = freeze_cases(run, fresh.filter(cluster__in=clusters), targets)
     with acting(MACHINE, reason=f"look at the hold-out for {run.proposal}"):
         benchmark.holdout_looks += 1
         benchmark.save(update_fields=["holdout_looks"])

@@ -1,24 +1,32 @@
 """Jobs of evals: couriers between the queue and the run."""
 
+from functools import partial
 from typing import Any
 
 from django.db.models import Count, F, Q
 
 from accounts.acting import MACHINE
 from accounts.exceptions import DomainError
+from evals.comparing import prepare
+from evals.exceptions import PlayingStoppedError
 from evals.freezing import active_benchmark, begin_run
 from evals.models import Run
-from evals.playing import curate_benchmark, play, runner_for
+from evals.playing import curate_benchmark, play
+from evals.runners import runner_for
+from evals.turns import Turn
 from evals.verdicts import conclude
 from harness.models import Agent
+from inference.exceptions import BudgetExhaustedError
 from jobs.models import Task
-from jobs.tasks import enqueue, job
+from jobs.tasks import enqueue, job, others_wait
 from proposals.models import Proposal
 
 __all__ = ["play_run", "validate_next", "validate_next_of", "watch_runs"]
 
 
 MAX_FAILED_RUNS = 3
+# Well beyond the longest turn and the trials that are under way when it ends.
+TIMEOUT_S = 3_600
 
 
 def validate_next() -> None:
@@ -43,11 +51,12 @@ def _about_to_move() -> Any:
     return Proposal.objects.filter(ahead).values("agent_id")
 
 
-@job(queue="runs", timeout_s=1_800)
+@job(queue="runs", timeout_s=TIMEOUT_S)
 def validate_next_of(agent_id: str) -> None:
     """Curate the stable version, then begin the run of the proposal that waits longest.
 
-    A repeat finds the slot taken and does nothing. Proposals whose base moved are left to their authors.
+    A repeat finds the slot taken and does nothing. Proposals whose base moved are left to their authors. Curates for a
+    turn and queues anew behind others that wait.
     """
     agent = Agent.objects.get(pk=agent_id)
     if agent.stable is None or _about_to_move().filter(agent=agent).exists():
@@ -55,8 +64,15 @@ def validate_next_of(agent_id: str) -> None:
     proposal = _next_playable(Proposal.objects.filter(agent=agent, base_id=agent.stable_id).awaiting_validation())
     if proposal is None:
         return
+    turn = Turn(partial(others_wait, validate_next_of, key=agent_id), width=agent.current_policy().playing.concurrency)
+    if agent.runner == Agent.Runner.EXTERNAL:
+        begin_run(proposal, by=MACHINE, reason="its turn; whoever plays it fetches the cases")
+        return
     with runner_for(agent) as runner:
-        curate_benchmark(agent.stable, active_benchmark(agent), runner)
+        curate_benchmark(agent.stable, active_benchmark(agent), runner, still_wanted=turn.goes_on)
+    if turn.is_over:
+        enqueue(validate_next_of, agent_id, key=agent_id)
+        return
     run = begin_run(proposal, by=MACHINE, reason="its turn")
     enqueue(play_run, str(run.pk), key=str(run.pk))
 
@@ -75,7 +91,7 @@ def _next_playable(waiting: Any) -> Proposal | None:
 
 def watch_runs() -> None:
     """Give up on runs whose task failed for good, and ask again where no task is left: no run holds the slot for ever."""
-    for run in Run.objects.unfinished().select_related("proposal"):
+    for run in Run.objects.playable().played_here().select_related("proposal"):
         tasks = Task.objects.filter(name=play_run.name, key=str(run.pk))
         if tasks.unfinished().exists():
             continue
@@ -86,20 +102,35 @@ def watch_runs() -> None:
             enqueue(play_run, str(run.pk), key=str(run.pk))
 
 
-@job(queue="runs", timeout_s=3_600)
+@job(queue="runs", timeout_s=TIMEOUT_S)
 def play_run(run_id: str) -> None:
-    """Play what is missing and judge. A repeat continues where the last one stopped; a judged run is left alone."""
+    """Play what is missing and judge. A repeat continues where the last one stopped; a judged run is left alone.
+
+    Plays for a turn: where others wait, it then queues anew behind them, so that many runs share few workers.
+    """
     run = Run.objects.select_related("agent", "baseline", "candidate", "proposal", "benchmark").get(pk=run_id)
+    if run.is_external:
+        return
     if run.status == Run.Status.QUEUED:
         run.start(by=MACHINE)
     if run.status != Run.Status.RUNNING:
         return
+    turn = Turn(partial(others_wait, play_run, key=run_id), width=run.as_playing().concurrency)
     try:
-        with runner_for(run.agent) as runner:
+        with runner_for(run.agent, run.as_playing()) as runner:
+            prepare(run, runner)
             while True:
-                play(run, runner, still_wanted=lambda: is_running(run_id))
-                if not is_running(run_id) or conclude(run) == "judged":
+                play(run, runner, still_wanted=turn.goes_on)
+                if not is_running(run_id):
                     return
+                if turn.is_over:
+                    enqueue(play_run, run_id, key=run_id)
+                    return
+                if conclude(run) == "judged":
+                    return
+    except (PlayingStoppedError, BudgetExhaustedError) as spent:
+        if is_running(run_id):
+            run.stop(by=MACHINE, reason=str(spent))
     except DomainError as refusal:
         run.fail(by=MACHINE, reason=str(refusal))
         raise

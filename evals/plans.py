@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef, Q
 
-from evals.models import Benchmark, Result, Run
+from evals.models import Benchmark, Case, Result, Run
 from proposals.models import Proposal
 
 __all__ = ["Past", "num_promotions", "past_of", "spent"]
@@ -38,9 +38,13 @@ def past_of(run: Run) -> Past:
     """Return what earlier runs mean for this one.
 
     A plan is one candidate against one baseline on one benchmark: a rebased proposal starts anew, and the same change
-    written down twice does not. Passes are carried within one proposal only, because another may claim otherwise.
+    written down twice does not. Passes are carried within one proposal only, because another may claim otherwise. A
+    comparison of the pair on the exam is a look at it too, though no attempt; one on development cases is neither.
     """
-    before = spent(Run.objects.filter(agent_id=run.agent_id, benchmark_id=run.benchmark_id, pk__lt=run.pk))
+    if run.split == Case.Split.DEV:
+        return Past(look=1, passed_before=(), attempts=1, confirmed=None)
+    exams = Run.objects.filter(agent_id=run.agent_id, benchmark_id=run.benchmark_id, pk__lt=run.pk)
+    before = spent(exams.exclude(split=Case.Split.DEV))
     plan = before.filter(baseline_id=run.baseline_id, candidate_id=run.candidate_id).order_by("pk")
     look, passed, confirmed = 1, list[str](), None
     for old in plan:
@@ -54,7 +58,8 @@ def past_of(run: Run) -> Past:
             if "holdout" in mine and old.run_cases.filter(split="holdout").exists():
                 confirmed = old
     rotated_at = rotation_of(run)
-    attempts = before if rotated_at is None else before.filter(finished_at__gte=rotated_at)
+    attempts = before.filter(proposal__isnull=False)
+    attempts = attempts if rotated_at is None else attempts.filter(finished_at__gte=rotated_at)
     return Past(look=look, passed_before=tuple(passed), attempts=attempts.count() + 1, confirmed=confirmed)
 
 

@@ -27,10 +27,12 @@ __all__ = [
 type Arm = Literal["baseline", "candidate"]
 type Claim = Literal["fixes", "cheaper", "faster", "simplifies", "enables"]
 type Split = Literal["verify", "holdout"]
+type Simulation = Literal["", "calibrated", "uncalibrated"]
 type Decision = Literal["pass", "fail", "hold"]
 
 ARMS = ("baseline", "candidate")
 CLAIMS = ("fixes", "cheaper", "faster", "simplifies", "enables")
+SIMULATIONS = ("", "calibrated", "uncalibrated")
 # Drafters read the dev split, so a dev trial proves nothing and the gate refuses to look at one.
 GATE_SPLITS = ("verify", "holdout")
 FULL_SCORE = 1000
@@ -46,7 +48,8 @@ class CaseReading:
 
     `cluster` is the coarsest known of authored template, source conversation and user: the unit every test counts.
     `is_protected` says that the baseline passed 5 of 5 in curation trials, which are never part of a run.
-    `weight` is the case's share within its intent, relative to the intent's other cases.
+    `weight` is the case's share within its intent, relative to the intent's other cases. `simulation` says that its user
+    is a simulated one, and whether that one's manner was shown to be like recorded users'.
     """
 
     case_id: str
@@ -59,8 +62,12 @@ class CaseReading:
     is_protected: bool = False
     high_risk: bool = False
     requires_escalation: bool = False
+    simulation: Simulation = ""
 
     def __post_init__(self) -> None:
+        if self.simulation not in SIMULATIONS:
+            msg = f"Case {self.case_id!r} has simulation {self.simulation!r}; allowed are {SIMULATIONS}."
+            raise ReadingError(msg)
         if self.split not in GATE_SPLITS:
             msg = f"Case {self.case_id!r} is of split {self.split!r}; a gate reads {GATE_SPLITS}. Leave it out of the run."
             raise ReadingError(msg)
@@ -71,7 +78,8 @@ class TrialReading:
     """One result: a case played once by one arm. Trials of the two arms pair by case and number.
 
     `dropped` is an infrastructure failure after its retries; `crashed` is the agent's own and counts as a result.
-    `critical_violations` names what must never happen, however good the rest is.
+    `critical_violations` names what must never happen, however good the rest is. `broke_character` says that a model
+    which played the user said what that user could not.
     """
 
     case_id: str
@@ -85,6 +93,7 @@ class TrialReading:
     crashed: bool = False
     dropped: bool = False
     escalated: bool = False
+    broke_character: bool = False
 
     def __post_init__(self) -> None:
         if self.arm not in ARMS:
@@ -117,15 +126,44 @@ class SizeChange:
 
 @dataclass(frozen=True, slots=True)
 class JudgeCalibration:
-    """How well the model that scored this run agrees with people, per arm where the arms could differ."""
+    """How well the model that scored this run agrees with people, per arm where the arms could differ.
 
-    kappa: float
-    kappa_lower: float
+    `labels` counts the items that people graded; a number is `None` where they cannot give it: there are no labels, or
+    none of the kind that it counts. `rubric` names what was judged; `clusters` counts the independent ones among the
+    labels, which is what the lower end of kappa goes by.
+    """
+
+    kappa: float | None
+    kappa_lower: float | None
     labels: int
-    sensitivity_baseline: float
-    sensitivity_candidate: float
-    specificity_baseline: float
-    specificity_candidate: float
+    sensitivity_baseline: float | None
+    sensitivity_candidate: float | None
+    specificity_baseline: float | None
+    specificity_candidate: float | None
+    rubric: str = ""
+    clusters: int | None = None
+
+    @property
+    def arm_gap(self) -> float | None:
+        """Return the larger difference of the two arms, `None` where one of the four rates was not measured."""
+        gaps = []
+        for baseline, candidate in (
+            (self.sensitivity_baseline, self.sensitivity_candidate),
+            (self.specificity_baseline, self.specificity_candidate),
+        ):
+            if baseline is None or candidate is None:
+                return None
+            gaps.append(abs(baseline - candidate))
+        return max(gaps)
+
+    @property
+    def youden(self) -> float | None:
+        """Return sensitivity + specificity - 1 over both arms, what a true effect shrinks by; `None` as above."""
+        rates = (
+            self.sensitivity_baseline, self.sensitivity_candidate, self.specificity_baseline, self.specificity_candidate,
+        )  # fmt: skip
+        known = [rate for rate in rates if rate is not None]
+        return sum(known) / 2 - 1.0 if len(known) == len(rates) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +173,8 @@ class RunReadings:
     `look` counts the tests of this plan, this one included; a resumed hold is the next look, and `passed_before` names
     the gates earlier looks passed. `attempts` and `promotions` count since the last rotation of the hold-out.
     `shared_passages` names verify or hold-out cases that share a long run of words with the patch, `leakage_releases`
-    the people who have looked at a leak and let it go. `static_findings` are sentences; one is enough to refuse.
+    the people who have looked at a leak and let it go. `calibrations` says how the simulated users of the run were
+    calibrated, a sentence each. `static_findings` are sentences; one is enough to refuse.
     """
 
     claim: Claim
@@ -147,6 +186,7 @@ class RunReadings:
     judge: JudgeCalibration | None = None
     static_findings: tuple[str, ...] = ()
     shared_passages: tuple[str, ...] = ()
+    calibrations: tuple[str, ...] = ()
     leakage_releases: int = 0
     attempts: int = 1
     promotions: int = 0
@@ -190,7 +230,7 @@ class RunReadings:
         for name, part in (("size", SizeChange), ("judge", JudgeCalibration)):
             if given.get(name) is not None:
                 given[name] = part(**_known(part, given[name]))
-        for name in ("static_findings", "shared_passages", "passed_before"):
+        for name in ("static_findings", "shared_passages", "calibrations", "passed_before"):
             given[name] = tuple(given.get(name, ()))
         return cls(**given)
 
@@ -234,8 +274,16 @@ class Verdict:
     def sentence(self) -> str:
         """Return the sentences of the gates that decided: those whose verdict is the overall one."""
         if self.overall == "pass":
-            return f"pass: all {len(self.gates)} gates."
-        return " ".join(f"{gate.name} {gate.sentence}" for gate in self.gates if gate.verdict == self.overall)
+            return f"pass: all {len(self.gates)} gates.{self._simulated}"
+        decided = [gate for gate in self.gates if gate.verdict == self.overall]
+        # The simulation gate says its sentence by itself where it decided.
+        said = any(gate.name == "simulation" for gate in decided)
+        return " ".join(f"{gate.name} {gate.sentence}" for gate in decided) + ("" if said else self._simulated)
+
+    @property
+    def _simulated(self) -> str:
+        """Return how much of the evidence is simulated; empty where none is."""
+        return next((f" {gate.numbers['share']}" for gate in self.gates if gate.name == "simulation"), "")
 
     @property
     def passed(self) -> tuple[str, ...]:

@@ -1,15 +1,27 @@
-"""Score one reply against what a case expects. Pure; the first scorers: contains, hand-off, tool called, source cited."""
+"""Score one reply against what a case expects: the door to all scorers. Pure."""
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from accounts.exceptions import DomainError
+import orjson
 
-__all__ = ["FULL", "SCORERS", "Scored", "UnknownExpectationError", "score", "validate_expectations"]
+from accounts.exceptions import DomainError
+from evals.judges.rubric import read_rubric
+from evals.scorers import SCORERS, Part, Reply, problem_of, requires_escalation
+from evals.scorers.states import checks
+from harness.canonical import DocumentError, Json, clean_json
+
+__all__ = [
+    "ACCEPTS_HANDOFF", "FULL", "RUBRIC", "SCORERS", "Reply", "Scored", "UnknownExpectationError", "requires_escalation",
+    "score", "validate_expectations",
+]  # fmt: skip
 
 FULL = 1_000
+ACCEPTS_HANDOFF = "accepts_handoff"
+RUBRIC = "rubric"  # scored by a judge, in evals.judges.scoring: no reply tells it by itself
+MAX_BYTES = 50_000  # of one expectation
 
 
 class UnknownExpectationError(DomainError):
@@ -29,100 +41,66 @@ class Scored:
     rationale: str = ""
 
 
-@dataclass(frozen=True)
-class _Part:
-    share: float
-    rationale: str
-    violations: tuple[str, ...] = field(default=())
-
-
-def score(expectations: Mapping[str, Any], output: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> Scored:
+def score(expectations: Mapping[str, Any], reply: Reply) -> Scored:
     """Return the mean of all expectations as thousandths; it passes only when every one is met in full.
 
-    `accepts_handoff` makes a hand-off as good as meeting the others, but for what must not be said with it.
+    `accepts_handoff` makes a hand-off as good as meeting the others, but for what must not be said or done with it.
     """
-    validate_expectations(expectations)
-    if expectations.get("accepts_handoff") and output.get("handoff"):
-        forbidden = _excludes(expectations.get("excludes", ()), output, steps)
-        rationale = f"handed off, which this case accepts; {forbidden.rationale}"
-        return Scored(
-            round(FULL * forbidden.share),
-            not forbidden.violations,
-            violations=forbidden.violations,
-            rationale=rationale,
-        )
-    parts = [scorer(expectations[name], output, steps) for name, scorer in SCORERS.items() if name in expectations]
+    _validate_once(orjson.dumps(expectations, option=orjson.OPT_SORT_KEYS), tuple(checks().items()))
+    names = [name for name in SCORERS if name in expectations]
+    accepted = bool(expectations.get(ACCEPTS_HANDOFF)) and reply.handed_off
+    if RUBRIC in expectations and not accepted:
+        raise UnknownExpectationError("A rubric is graded by a judge while the case is played here, and by no rule.")
+    if accepted:
+        names = [name for name in names if SCORERS[name].forbids]
+    parts = [_part(name, expectations[name], reply) for name in names] or [Part(1.0, "says nothing forbidden")]
     share = sum(part.share for part in parts) / len(parts)
+    passed = all(part.share >= 1.0 for part in parts)
+    rationale = "; ".join(part.rationale for part in parts)
     return Scored(
-        score=round(FULL * share),
-        passed=all(part.share >= 1.0 for part in parts),
+        # What is not met in full never rounds up to the full score.
+        score=round(FULL * share) if passed else min(FULL - 1, round(FULL * share)),
+        passed=passed,
         violations=tuple(violation for part in parts for violation in part.violations),
-        rationale="; ".join(part.rationale for part in parts),
+        rationale=f"handed off, which this case accepts; {rationale}" if accepted else rationale,
     )
 
 
-def validate_expectations(expectations: Mapping[str, Any]) -> None:
-    """Raise `UnknownExpectationError` unless every expectation has a scorer and there is at least one."""
-    unknown = sorted(set(expectations) - set(SCORERS) - {"accepts_handoff"})
-    if unknown or not set(expectations) & set(SCORERS):
+@lru_cache(maxsize=4_096)
+def _validate_once(expectations: bytes, state_checks: tuple[tuple[str, str], ...]) -> None:
+    """Validate what a run scores hundreds of times, once for these checks of the installation."""
+    validate_expectations(orjson.loads(expectations))
+
+
+def _part(name: str, expectation: Any, reply: Reply) -> Part:
+    try:
+        return SCORERS[name].score(expectation, reply)
+    except RecursionError:
+        return Part(0.0, f"the reply is nested too deeply to be read by {name}")
+
+
+def validate_expectations(expectations: object) -> None:
+    """Raise `UnknownExpectationError` unless every expectation has a scorer and its shape, and there is at least one."""
+    known = ", ".join((*SCORERS, RUBRIC))
+    if not isinstance(expectations, Mapping):
+        raise UnknownExpectationError(f"Expectations are one object, with one or more of {known}.")
+    unknown = sorted(map(str, set(expectations) - {*SCORERS, ACCEPTS_HANDOFF, RUBRIC}))
+    if unknown or not set(expectations) & {*SCORERS, RUBRIC}:
         raise UnknownExpectationError(
-            f"Expectations {sorted(expectations)!r} cannot be scored; use one or more of {', '.join(SCORERS)}."
+            f"Expectations {sorted(map(str, expectations))!r} cannot be scored; use one or more of {known}."
         )
+    if not isinstance(expectations.get(ACCEPTS_HANDOFF, False), bool):
+        raise UnknownExpectationError(f"Expectation {ACCEPTS_HANDOFF!r} is true or false, beside others.")
+    if RUBRIC in expectations:
+        read_rubric(expectations[RUBRIC])
+    for name, value in expectations.items():
+        problem = problem_of(name, _cleaned(name, value)) if name in SCORERS else ""
+        if problem:
+            raise UnknownExpectationError(problem)
 
 
-def _normal(text: object) -> str:
-    return re.sub(r"\s+", " ", str(text)).casefold().strip()
-
-
-def _contains(wanted: Sequence[str], output: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> _Part:
-    said = _normal(output.get("text", ""))
-    missing = [text for text in wanted if _normal(text) not in said]
-    share = 1 - len(missing) / len(wanted) if wanted else 1.0
-    return _Part(share, f"lacks {missing!r}" if missing else "says what it must")
-
-
-def _excludes(forbidden: Sequence[str], output: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> _Part:
-    said = _normal(output.get("text", ""))
-    found = [f"says {text!r}" for text in forbidden if _normal(text) in said]
-    # A violation is named in verdicts, which people read who may not read the exam: without its words.
-    violations = ("says what it must not",) * len(found)
-    return _Part(0.0 if found else 1.0, ", ".join(found) or "says nothing forbidden", violations)
-
-
-def _handoff(
-    wanted: bool, output: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]
-) -> _Part:  # the case's own value
-    happened = bool(output.get("handoff"))
-    return _Part(float(happened == wanted), f"hand-off {'happened' if happened else 'did not happen'}")
-
-
-def _tool_called(wanted: Mapping[str, Any], output: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> _Part:
-    calls = [step for step in steps if step.get("kind") == "tool_call" and step.get("name") == wanted["name"]]
-    arguments = wanted.get("arguments")
-    if not calls:
-        return _Part(0.0, f"{wanted['name']} was not called")
-    if arguments is None or any(_normal_arguments(call.get("input")) == _normal_arguments(arguments) for call in calls):
-        return _Part(1.0, f"{wanted['name']} was called rightly")
-    return _Part(0.0, f"{wanted['name']} was called with other arguments")
-
-
-def _normal_arguments(arguments: Any) -> dict[str, str]:
-    plain = arguments if isinstance(arguments, Mapping) else {}
-    return {str(name): re.sub(r"\W+", "", str(value)).casefold() for name, value in plain.items()}
-
-
-def _cites(wanted: Sequence[str], output: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> _Part:
-    missing = sorted(set(wanted) - set(output.get("sources", [])))
-    return _Part(
-        1 - len(missing) / len(wanted) if wanted else 1.0, f"does not cite {missing!r}" if missing else "cites"
-    )
-
-
-type _Scorer = Callable[[Any, Mapping[str, Any], Sequence[Mapping[str, Any]]], _Part]
-SCORERS: dict[str, _Scorer] = {
-    "contains": _contains,
-    "excludes": _excludes,
-    "handoff": _handoff,
-    "tool_called": _tool_called,
-    "cites": _cites,
-}
+def _cleaned(name: str, value: Any) -> Json:
+    try:
+        return clean_json(value, max_bytes=MAX_BYTES)
+    except DocumentError as error:
+        raise UnknownExpectationError(f"Expectation {name!r} is no plain JSON of a fair size: {error}") from error

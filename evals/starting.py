@@ -1,16 +1,20 @@
-"""Begin a validation: take the slot, freeze the cases and leave word that they be played; or end it early."""
+"""Begin a validation or a comparison and leave word that it be played; or end a validation early."""
+
+from typing import Any
 
 from accounts.access import require
 from accounts.acting import Actor
 from accounts.roles import Permission
 from audit.transitions import performs
+from evals.comparing import begin_comparison
 from evals.freezing import begin_run
 from evals.jobs import play_run
-from evals.models import Run
+from evals.models import Benchmark, Run
+from harness.models import HarnessVersion
 from jobs.tasks import enqueue
 from proposals.models import Proposal
 
-__all__ = ["end_validation", "validate_now"]
+__all__ = ["compare", "end_validation", "resume_run", "validate_now"]
 
 
 @performs(Proposal, "begin_validation")
@@ -32,3 +36,21 @@ def end_validation(proposal: Proposal, *, by: Actor, reason: str) -> str:
     else:
         run.cancel(by=by, reason=reason)
     return "It waits for its turn again."
+
+
+@performs(Run, "resume")
+def resume_run(run: Run, *, by: Actor, reason: str, more_usd: float = 0.0, more_s: float = 0.0) -> str:
+    """Give a stopped run what it may spend beyond its allowance, and leave word that it be played on."""
+    run.resume(by=by, reason=reason, more_usd=more_usd, more_s=more_s)
+    enqueue(play_run, str(run.pk), key=str(run.pk))
+    return "It is played on from where it stopped."
+
+
+def compare(
+    baseline: HarnessVersion, candidate: HarnessVersion, benchmark: Benchmark, *, by: Actor, reason: str, **asked: Any
+) -> Run:
+    """Play two versions against each other; see `evals.comparing.begin_comparison` for what can be asked."""
+    run = begin_comparison(baseline, candidate, benchmark, by=by, reason=reason, **asked)
+    if not run.is_external:
+        enqueue(play_run, str(run.pk), key=str(run.pk))
+    return run

@@ -236,7 +236,7 @@ def _drawn_patterns(rows: list[tuple[int, ...]]) -> np.ndarray:
     return np.unpackbits(octets, axis=1)[:, : len(rows)]
 
 
-def wilson_bounds(rate: float, number: int, z: float) -> tuple[float, float]:
+def wilson_bounds(rate: float, number: float, z: float) -> tuple[float, float]:
     """Return the score bounds of a proportion seen `number` times (Wilson 1927); honest at none and at all."""
     center = (rate + z * z / (2.0 * number)) / (1.0 + z * z / number)
     half = z / (1.0 + z * z / number) * math.sqrt(rate * (1.0 - rate) / number + z * z / (4.0 * number * number))

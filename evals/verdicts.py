@@ -10,45 +10,90 @@ from django.db.models import Count
 
 from accounts.acting import MACHINE
 from episodes.models import Conversation, Correction
+from evals.conversing.standing import Standing, standing_of
 from evals.exceptions import HoldoutSpentError, UnfrozenError
 from evals.freezing import freeze_holdout, holdout_is_fresh
 from evals.gate import judge
 from evals.gate.policy import GatePolicy
+from evals.judges.measuring import reading_for_run
+from evals.judges.noting import note_verdicts
 from evals.leaks import num_releases
 from evals.models import Benchmark, Result, Run, RunCase
 from evals.plans import num_promotions, past_of
 from evals.readings import CaseReading, RunReadings, SizeChange, TrafficShare, TrialReading, Verdict
-from evals.secrecy import readers_among, writers_among
+from evals.scoring import Reply, requires_escalation
+from evals.secrecy import EXAM_SPLITS, readers_among, writers_among
 from harness.lines import pretty
 from harness.models import Agent
+from harness.patches import diff
 from proposals.drafting import laws_broken
 from proposals.models import Proposal
 
-__all__ = ["conclude", "readings_of", "shared_passages", "summary_of", "traffic_of"]
+__all__ = [
+    "case_reading",
+    "conclude",
+    "readings_of",
+    "shared_passages",
+    "summary_of",
+    "traffic_of",
+    "trial_reading",
+]
 
 
 def readings_of(run: Run) -> RunReadings:
     """Return everything the gate may know about the run, as values."""
-    proposal = run.proposal
-    if proposal is None:
-        raise UnfrozenError(f"{run} has no proposal: the gate judges proposals.")
+    return _of_comparison(run) if run.proposal is None else _of_proposal(run, run.proposal)
+
+
+def _of_comparison(run: Run) -> RunReadings:
+    """Nobody claimed anything: the question is whether the candidate is better on the cases that were asked about.
+
+    Its cases stand where the exam's stand, development cases too, because nothing is decided by the verdict.
+    """
+    rows = list(run.run_cases.order_by("pk"))
+    if not rows:
+        raise UnfrozenError(f"{run} has no cases yet: they are frozen when its playing begins.")
+    past, standing = past_of(run), standing_of(run.benchmark)
+    policy = GatePolicy.from_mapping(run.gate_policy)
+    patch = diff(run.baseline.document, run.candidate.document)
+    return RunReadings(
+        claim="fixes",
+        cases=tuple(case_reading(row, standing, split="verify") for row in rows),
+        trials=tuple(trial_reading(result) for result in _results(run)),
+        traffic=tuple(traffic_of(run.agent, rows)),
+        judge=reading_for_run(run, rows, policy),
+        calibrations=standing.statements(row.conversation for row in rows),
+        size=SizeChange(len(pretty(run.baseline.document)), len(pretty(run.candidate.document))),
+        shared_passages=tuple(shared_passages(patch, _of_exam(rows), words=policy.leakage_words)),
+        look=past.look,
+    )
+
+
+def _of_exam(rows: Iterable[RunCase]) -> list[RunCase]:
+    return [row for row in rows if row.split in EXAM_SPLITS]
+
+
+def _of_proposal(run: Run, proposal: Proposal) -> RunReadings:
     past = past_of(run)
     rows, results = list(run.run_cases.order_by("pk")), list(_results(run))
     if past.confirmed is not None and not any(row.split == "holdout" for row in rows):
         rows += past.confirmed.run_cases.filter(split="holdout").order_by("pk")
         results += _results(past.confirmed).filter(run_case__split="holdout")
     policy = GatePolicy.from_mapping(run.gate_policy)
+    standing = standing_of(run.benchmark)
     return RunReadings(
         claim=proposal.claim,  # type: ignore[arg-type]  # the field's choices are the literals
-        cases=tuple(_case(row) for row in rows),
-        trials=tuple(_trial(result) for result in results),
+        cases=tuple(case_reading(row, standing) for row in rows),
+        trials=tuple(trial_reading(result) for result in results),
         traffic=tuple(traffic_of(run.agent, rows)),
         predicted_effect=proposal.predicted_effect.get("gain"),
+        judge=reading_for_run(run, rows, policy),
         size=SizeChange(len(pretty(run.baseline.document)), len(pretty(run.candidate.document))),
         static_findings=tuple(_static_findings(run, proposal)),
         shared_passages=tuple(shared_passages(proposal.patch, rows, words=policy.leakage_words)),
         attempts=past.attempts,
         promotions=num_promotions(run),
+        calibrations=standing.statements(row.conversation for row in rows),
         leakage_releases=num_releases(run),
         look=past.look,
         passed_before=past.passed_before,
@@ -87,22 +132,26 @@ def _people_behind(proposal: Proposal) -> set[UUID]:
     return set(covering.values_list("corrected_by", flat=True))
 
 
-def _case(row: RunCase) -> CaseReading:
+def case_reading(row: RunCase, standing: Standing, *, split: str = "") -> CaseReading:
+    """Return a frozen case as the gate sees it; `split` says as which split, where not as its own."""
     return CaseReading(
         case_id=str(row.pk), cluster=row.cluster, intent=row.intent_slug, kind=row.kind,
-        split=row.split,  # type: ignore[arg-type]  # the field's choices are the literals
+        split=split or row.split,  # type: ignore[arg-type]  # the field's choices are the literals
         weight=row.weight, is_target=row.is_target, is_protected=row.is_protected,
-        high_risk=row.kind == "high_risk", requires_escalation=row.expectations.get("handoff") is True,
+        high_risk=row.kind == "high_risk", requires_escalation=requires_escalation(row.expectations),
+        simulation=standing.of(row.conversation),
     )  # fmt: skip
 
 
-def _trial(result: Result) -> TrialReading:
+def trial_reading(result: Result) -> TrialReading:
+    """Return a result as the gate sees it."""
     return TrialReading(
         case_id=str(result.run_case_id),
         arm=result.arm,  # type: ignore[arg-type]  # the field's choices are the literals
         trial=result.trial, score=result.score, success=result.passed, latency_ms=result.latency_ms or 0.0,
         cost_usd=result.cost_usd or 0.0, critical_violations=tuple(result.violations),
-        crashed=result.crashed, dropped=result.dropped, escalated=bool(result.output.get("handoff")),
+        crashed=result.crashed, dropped=result.dropped, escalated=Reply(result.output, result.steps).handed_off,
+        broke_character=bool(result.broke_character),
     )  # fmt: skip
 
 
@@ -129,7 +178,7 @@ def shared_passages(patch: Any, rows: Iterable[RunCase], *, words: int) -> list[
     written = _runs_of_words(" \n ".join(_texts(patch)), words)
     shared = []
     for row in rows:
-        said = " \n ".join(_texts(row.messages))
+        said = " \n ".join(_texts([row.messages, row.conversation]))
         if written & _runs_of_words(said, words):
             shared.append(str(row.pk))
     return shared
@@ -166,9 +215,10 @@ def conclude(run: Run) -> str:
     Judging twice is harmless: the state machines let the verdict in once.
     """
     policy = GatePolicy.from_mapping(run.gate_policy)
+    note_verdicts(run)
     verdict = judge(readings_of(run), policy)
     reading = verdict.as_json() | {"sentence": verdict.sentence}
-    if verdict.wants_holdout:
+    if verdict.wants_holdout and not run.is_comparison:
         try:
             freeze_holdout(run, policy)
         except HoldoutSpentError as refusal:

@@ -141,7 +141,15 @@ def other_agent(cast: SimpleNamespace) -> Agent:
 @pytest.fixture
 def agent_key(agent: Agent, cast: SimpleNamespace) -> str:
     """The secret of a key with every scope an agent's key can have."""
-    scopes = ["harness:read", "episode:write", "outcome:write", "outcome:truth", "state:write", "lesson:write"]
+    scopes = [
+        "harness:read",
+        "episode:write",
+        "outcome:write",
+        "outcome:truth",
+        "state:write",
+        "lesson:write",
+        "run:play",
+    ]
     _, secret = ApiKey.issue(
         kind="agent", name="the agent", owner=cast.administrator, agent=agent, scopes=scopes, by=MACHINE
     )

@@ -48,6 +48,15 @@ class Stage:
                 made = make_proposal(self.agent, world.episode, author=self.cast.engineer, title="To be moved")
             made.patch = [{"op": "add", "path": "/memory", "value": {"rules": {}}}]
             return made
+        if model is Case:  # one that was never played, for those keep their text
+            known = Case.objects.get(benchmark__agent=self.agent)
+            made = Case(
+                benchmark=known.benchmark, name="never played", kind="edge", split="dev", cluster="t2",
+                messages=known.messages, expectations=known.expectations,
+            )  # fmt: skip
+            with acting(MACHINE, reason="a case to move"):
+                made.save()
+            return made
         if model is Run:
             return Run.objects.get(pk=world.run.pk)
         return model._default_manager.filter(pk__in=_of_agent(model, self.agent)).first()

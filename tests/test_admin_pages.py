@@ -94,7 +94,8 @@ def test_pages__list_row_history_and_form_of_every_model__open_without_inline_sc
     refused = {place for place, answer in found.items() if answer.status_code == HTTPStatus.FORBIDDEN}
     assert broken(found) == {}
     # The history of exam rows tells their text, which nobody who drafts reads.
-    exam = {(label, "history") for label in ("evals.Case", "evals.RunCase", "evals.Result")}
+    hidden = ("evals.Case", "evals.RunCase", "evals.Result", "evals.JudgeVerdict", "evals.JudgeLabel")
+    exam = {(label, "history") for label in hidden}
     assert {place for place in refused if place[1] != "add"} == {("audit.Event", "changelist"), *exam}
     assert ("proposals.Proposal", "add") not in refused
     assert ("audit.Event", "add") in refused

@@ -54,7 +54,7 @@ def button(model, row, edge):
 
 def test_machines__all_of_the_design__are_here():
     assert {model.__name__ for model in MACHINES} == {"Case", "Change", "Pattern", "Proposal", "Release", "Run"}
-    assert len(EDGES) == 48
+    assert len(EDGES) == 51
 
 
 @every_edge

@@ -2,10 +2,12 @@
 
 from typing import Any, ClassVar
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from evals.models import Benchmark, Case, Result, Run
 from evals.querysets import PLACES
+from evals.scorers.listing import as_openapi
 from evals.secrecy import ExamReader
 
 __all__ = [
@@ -18,6 +20,7 @@ class BenchmarkCreate(serializers.Serializer[Any]):
     agent = serializers.SlugField()
     name = serializers.CharField(max_length=120)
     description = serializers.CharField(required=False, allow_blank=True, default="")
+    scored_outside = serializers.BooleanField(required=False, default=False)
 
 
 class BenchmarkDetail(serializers.ModelSerializer[Benchmark]):
@@ -32,6 +35,7 @@ class BenchmarkDetail(serializers.ModelSerializer[Benchmark]):
             "name",
             "description",
             "is_active",
+            "scored_outside",
             "holdout_looks",
             "rotated_at",
             "cases",
@@ -41,6 +45,11 @@ class BenchmarkDetail(serializers.ModelSerializer[Benchmark]):
     def get_cases(self, benchmark: Benchmark) -> dict[str, int]:
         counts = {f"{split} {status}": getattr(benchmark, f"num_{split}_{status}") for split, status in PLACES}
         return {place: number for place, number in counts.items() if number}
+
+
+@extend_schema_field(as_openapi())
+class ExpectationsField(serializers.DictField):
+    """What a case expects; the domain's door says what is wrong with it."""
 
 
 class CaseCreate(serializers.Serializer[Any]):
@@ -57,7 +66,10 @@ class CaseCreate(serializers.Serializer[Any]):
     )
     messages = serializers.ListField(child=serializers.DictField())
     user_state = serializers.DictField(required=False, default=dict)
-    expectations = serializers.DictField()
+    conversation = serializers.DictField(
+        required=False, default=dict, help_text="How the user goes on: a script or a simulated user; {} for one turn."
+    )
+    expectations = ExpectationsField()
 
 
 class _ExamRow[M: Any](serializers.ModelSerializer[M]):
@@ -80,18 +92,21 @@ class _ExamRow[M: Any](serializers.ModelSerializer[M]):
 
 
 class CaseDetail(_ExamRow[Case]):
-    SECRETS = ("messages", "user_state", "expectations")
+    # Which episode it was drafted from tells its text to whoever may read episodes.
+    SECRETS = ("messages", "user_state", "conversation", "expectations", "episode", "correction")
 
     intent = serializers.CharField(source="intent.slug", default=None)
     messages = serializers.JSONField(allow_null=True)
     user_state = serializers.JSONField(allow_null=True)
+    conversation = serializers.JSONField(allow_null=True)
     expectations = serializers.JSONField(allow_null=True)
+    is_simulated = serializers.BooleanField(read_only=True)
 
     class Meta:
         model = Case
         fields = (
-            "id", "name", "kind", "split", "intent", "cluster", "weight", "source", "messages", "user_state",
-            "expectations", "status", "is_concealed",
+            "id", "name", "kind", "split", "intent", "cluster", "weight", "source", "episode", "correction", "messages",
+            "user_state", "conversation", "expectations", "is_simulated", "status", "is_concealed",
         )  # fmt: skip
 
     def is_read(self, reader: ExamReader, row: Case) -> bool:
@@ -143,14 +158,14 @@ class RunRow(serializers.ModelSerializer[Run]):
     class Meta:
         model = Run
         fields = (
-            "id", "agent", "proposal", "baseline", "candidate", "status", "verdict", "trials", "num_planned", "num_done",
+            "id", "agent", "proposal", "baseline", "candidate", "runner", "split", "status", "verdict", "trials", "num_planned", "num_done",
             "created_at", "started_at", "finished_at", "error",
         )  # fmt: skip
 
 
 class RunDetail(RunRow):
     class Meta(RunRow.Meta):
-        fields = (*RunRow.Meta.fields, "gate_policy", "reading")  # type: ignore[assignment]  # a longer tuple of names
+        fields = (*RunRow.Meta.fields, "playing", "played_s", "gate_policy", "reading")  # type: ignore[assignment]  # a longer tuple of names
 
 
 class ResultDetail(_ExamRow[Result]):
@@ -159,6 +174,7 @@ class ResultDetail(_ExamRow[Result]):
     case = serializers.CharField(source="run_case.case.name")
     intent = serializers.CharField(source="run_case.intent_slug")
     split = serializers.CharField(source="run_case.split")
+    is_simulated = serializers.BooleanField(read_only=True)
     rationale = serializers.CharField(allow_null=True)
     output = serializers.JSONField(allow_null=True)
     steps = serializers.JSONField(allow_null=True)
@@ -166,8 +182,9 @@ class ResultDetail(_ExamRow[Result]):
     class Meta:
         model = Result
         fields = (
-            "id", "case", "intent", "split", "arm", "trial", "score", "passed", "latency_ms", "cost_usd", "violations",
-            "crashed", "dropped", "rationale", "output", "steps", "is_concealed",
+            "id", "case", "intent", "split", "arm", "trial", "score", "passed", "latency_ms", "cost_usd", "runner",
+            "fingerprint", "reused_from", "violations", "crashed", "dropped", "is_simulated", "rationale", "output",
+            "steps", "is_concealed",
         )  # fmt: skip
 
     def is_read(self, reader: ExamReader, row: Result) -> bool:

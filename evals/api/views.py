@@ -9,6 +9,8 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from evals.api.benchmarks import DraftingActions, LabelingActions
+from evals.api.run_reports import RunReports
 from evals.api.serializers import (
     Activated,
     Added,
@@ -24,6 +26,7 @@ from evals.api.serializers import (
     RunDetail,
     RunRow,
 )
+from evals.api.simulation import SimulationActions
 from evals.benchmarks import activate_drafts, add_cases, create_benchmark
 from evals.leaks import num_releases, release_leak
 from evals.models import Benchmark, Case, Run
@@ -39,7 +42,7 @@ from proposals.models import Proposal
 __all__ = ["BenchmarkViewSet", "CaseViewSet", "RunViewSet"]
 
 
-class BenchmarkViewSet(mixins.CreateModelMixin, GovernedViewSet):
+class BenchmarkViewSet(SimulationActions, mixins.CreateModelMixin, DraftingActions, GovernedViewSet):
     """An agent's examples."""
 
     model = Benchmark
@@ -54,9 +57,8 @@ class BenchmarkViewSet(mixins.CreateModelMixin, GovernedViewSet):
         body.is_valid(raise_exception=True)
         actor = actor_of(request)
         agent = get_object_or_404(Agent.objects.visible_to(actor), slug=body.validated_data["agent"])
-        made = create_benchmark(
-            agent, name=body.validated_data["name"], description=body.validated_data["description"], by=actor
-        )
+        named = {name: body.validated_data[name] for name in ("name", "description", "scored_outside")}
+        made = create_benchmark(agent, **named, by=actor)
         return Response(BenchmarkDetail(self.get_queryset().get(pk=made.pk)).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(request=CaseCreate(many=True), responses={201: Added})
@@ -95,7 +97,7 @@ class _ExamViewSet(StatefulViewSet):
 
 
 @with_verbs
-class CaseViewSet(_ExamViewSet):
+class CaseViewSet(LabelingActions, _ExamViewSet):
     """Single examples. Text of verify and hold-out cases is for those who neither correct nor draft."""
 
     model = Case
@@ -108,7 +110,7 @@ class CaseViewSet(_ExamViewSet):
 
 
 @with_verbs
-class RunViewSet(mixins.CreateModelMixin, _ExamViewSet):
+class RunViewSet(RunReports, mixins.CreateModelMixin, _ExamViewSet):
     """Paired comparisons and their verdicts."""
 
     model = Run

@@ -16,6 +16,7 @@ from evals.gate.policy import GatePolicy
 from evals.gate.protected import protected_gate
 from evals.gate.ratios import cost_gate, latency_gate
 from evals.gate.safety import crash_gate, escalation_gate, infrastructure_gate, safety_gate
+from evals.gate.simulation import counted, simulation_gate
 from evals.gate.slices import coverage_gate, slices_gate
 from evals.gate.target import holdout_gate, needs_holdout, target_gate
 from evals.readings import Decision, GateReading, RunReadings, Verdict
@@ -36,22 +37,25 @@ def judge(results: RunReadings, policy: GatePolicy) -> Verdict:
     the hold-out is played with all its trials at the look that wants it, once.
     """
     look = results.look
-    verify = pair_trials(results, "verify", policy.trials_at(look))
-    holdout = pair_trials(results, "holdout", policy.trials)
+    played_verify = pair_trials(results, "verify", policy.trials_at(look))
+    played_holdout = pair_trials(results, "holdout", policy.trials)
+    # What proves something is what counts; what does harm is looked for in everything that was played.
+    verify, holdout = counted(played_verify, policy), counted(played_holdout, policy)
     target = _quality(target_gate, results, verify, policy)
     first = [
         static_gate(results),
-        _infrastructure(verify, holdout, policy),
+        _infrastructure(played_verify, played_holdout, policy),
         judge_gate(results, policy),
         target,
         _quality(protected_gate, results, verify, policy),
-        _quality(slices_gate, results, verify, policy),
+        _quality(slices_gate, results, played_verify, policy),
         coverage_gate(results, verify.clean, policy),
         latency_gate(results, verify.quality, policy),
         cost_gate(results, verify.quality, target.numbers.get("effect"), policy),
         safety_gate(results),
-        escalation_gate(verify.clean, policy),
-        crash_gate((*verify.clean, *holdout.clean), policy),
+        escalation_gate(played_verify.clean, policy),
+        crash_gate((*played_verify.clean, *played_holdout.clean), policy),
+        *simulation_gate(results, policy),
     ]
     if policy.is_interim(look):
         first = [_hold_at_interim(gate) for gate in first]
@@ -61,18 +65,18 @@ def judge(results: RunReadings, policy: GatePolicy) -> Verdict:
         _advise(leakage_gate(results, verify.quality, holdout.quality, policy), policy),
         false_discovery_gate(results, policy),
     ]
-    played = bool(holdout.clean)
+    played = bool(played_holdout.clean)
 
     def fresh(readings: RunReadings, pairs: Sequence[Pair], policy: GatePolicy) -> GateReading:
         return holdout_gate(readings, pairs, verify.quality, policy, played=played)
 
     gates = [*first, _advise(_quality(fresh, results, holdout, policy), policy), *last]
-    wants_holdout = not played and needs_holdout(results) and _overall([*first, *last]) == "pass"
+    is_open = not played and policy.asks_for_holdout and needs_holdout(results)
     return Verdict(
         overall=_overall(gates),
         gates=tuple(gates),
         approvals=approvals_needed(gates, policy),
-        wants_holdout=wants_holdout,
+        wants_holdout=is_open and _overall([*first, *last]) == "pass",
         look=look,
         next_look=look + 1 if _was_tested(target) else look,
         policy=policy.as_mapping(),

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from evals.gate.pairs import Pair, cluster_means, pp
+from evals.gate.pairs import Pair, cluster_means, counted, pp
 from evals.gate.policy import GatePolicy
-from evals.readings import Approvals, GateReading, RunReadings
+from evals.readings import Approvals, GateReading, JudgeCalibration, RunReadings
 from evals.statistics import welch_greater_p
 
 __all__ = [
     "approvals_needed",
     "effect_gate",
     "false_discovery_gate",
+    "judge_faults",
     "judge_gate",
     "leakage_gate",
     "static_gate",
@@ -31,28 +32,43 @@ def judge_gate(readings: RunReadings, policy: GatePolicy) -> GateReading:
     judge = readings.judge
     if judge is None:
         return GateReading("judge", "pass", {"judged": False}, "pass: no model judged this run.")
-    gaps = (
-        abs(judge.sensitivity_baseline - judge.sensitivity_candidate),
-        abs(judge.specificity_baseline - judge.specificity_candidate),
-    )
     numbers: dict[str, Any] = {
-        "judged": True, "kappa": judge.kappa, "kappa_lower": judge.kappa_lower, "labels": judge.labels,
-        "arm_gap": max(gaps),
+        "judged": True, "rubric": judge.rubric, "kappa": judge.kappa, "kappa_lower": judge.kappa_lower,
+        "labels": judge.labels, "arm_gap": judge.arm_gap, "youden": judge.youden,
     }  # fmt: skip
+    on = f" on {judge.rubric!r}" if judge.rubric else ""
+    if faults := judge_faults(judge, policy):
+        words = f"hold: the judge is advisory{on} ({_measured(judge)}); it needs {' and '.join(faults)}."
+        return GateReading("judge", "hold", numbers, words)
+    return GateReading("judge", "pass", numbers, f"pass: kappa {judge.kappa:.2f} on {judge.labels} human labels{on}.")
+
+
+def judge_faults(judge: JudgeCalibration, policy: GatePolicy) -> list[str]:
+    """Return what a judge lacks before it may decide, each as what it needs; empty where it may."""
     faults = []
     if judge.labels < policy.judge_labels:
-        faults.append(f"{policy.judge_labels - judge.labels} more human labels")
-    if judge.kappa < policy.judge_kappa:
-        faults.append(f"kappa {judge.kappa:.2f} to reach {policy.judge_kappa:.2f}")
-    if judge.kappa_lower < policy.judge_kappa_lower:
-        faults.append(f"the lower end of kappa {judge.kappa_lower:.2f} to reach {policy.judge_kappa_lower:.2f}")
-    if max(gaps) > policy.judge_arm_gap + 1e-9:
-        allowed = f"gap {max(gaps) * 100:.1f} pp, allowed {policy.judge_arm_gap:.0%}"
+        more = " more" if judge.labels else ""
+        faults.append(f"{policy.judge_labels - judge.labels}{more} human labels")
+    if judge.labels and (judge.kappa is None or judge.kappa_lower is None):
+        faults.append("labels of the other grades: people and judge gave one and the same throughout")
+    if judge.kappa is not None and judge.kappa < policy.judge_kappa:
+        faults.append(f"kappa {judge.kappa:z.2f} to reach {policy.judge_kappa:.2f}")
+    if judge.kappa_lower is not None and judge.kappa_lower < policy.judge_kappa_lower:
+        faults.append(f"the lower end of kappa {judge.kappa_lower:z.2f} to reach {policy.judge_kappa_lower:.2f}")
+    if judge.labels and judge.arm_gap is None:
+        faults.append("labels of both arms, of results that people pass and of results that they fail")
+    if judge.arm_gap is not None and judge.arm_gap > policy.judge_arm_gap + 1e-9:
+        allowed = f"gap {judge.arm_gap * 100:.1f} pp, allowed {policy.judge_arm_gap:.0%}"
         faults.append(f"the judge to treat both arms alike ({allowed})")
-    if faults:
-        return GateReading("judge", "hold", numbers, f"hold: the judge is advisory; it needs {' and '.join(faults)}.")
-    words = f"pass: kappa {judge.kappa:.2f} on {judge.labels} human labels."
-    return GateReading("judge", "pass", numbers, words)
+    return faults
+
+
+def _measured(judge: JudgeCalibration) -> str:
+    if not judge.labels:
+        return "no labels"
+    kappa = "no measurable kappa" if judge.kappa is None else f"kappa {judge.kappa:z.2f}"
+    inside = "" if judge.clusters in (None, judge.labels) else f" in {judge.clusters} clusters"
+    return f"{kappa} on {judge.labels} labels{inside}"
 
 
 def effect_gate(readings: RunReadings, pairs: Sequence[Pair], policy: GatePolicy) -> GateReading:
@@ -73,6 +89,8 @@ def effect_gate(readings: RunReadings, pairs: Sequence[Pair], policy: GatePolicy
     numbers = {"overall_gain": gain, "predicted_overall_gain": predicted, "by_intent": measured, "people": people}
     asks = {0: "", 1: "; a person must look", 2: "; two people must look"}[people]
     words = f"pass: overall gain {pp(gain)} measured, {pp(predicted)} predicted{asks}."
+    if not readings.traffic:
+        words = "pass: no overall gain can be stated, for the run states no shares of traffic."
     return GateReading("effect", "pass", numbers, words)
 
 
@@ -98,13 +116,16 @@ def leakage_gate(
         signs.append(f"the gain on verify is {pp(gap)} larger than on the hold-out (p = {p:.4f})")
     if readings.shared_passages:
         count = len(readings.shared_passages)
-        signs.append(f"the patch shares {policy.leakage_words} words in a row with {count} cases of the exam")
+        signs.append(
+            f"the patch shares {policy.leakage_words} words in a row with {counted(count, 'case')} of the exam"
+        )
     if not signs:
         stated = "not measured before the hold-out" if gap is None else f"{pp(gap)}, p = {p:.4f}"
         return GateReading("leakage", "pass", numbers, f"pass: verify-minus-hold-out gap {stated}; no shared passage.")
     missing = policy.leakage_people - readings.leakage_releases
     if missing > 0:
-        words = f"hold: {' and '.join(signs)}; {missing} more people must release it."
+        who = "1 more person" if missing == 1 else f"{missing} more people"
+        words = f"hold: {' and '.join(signs)}; {who} must release it."
         return GateReading("leakage", "hold", numbers, words)
     words = f"pass: {' and '.join(signs)}; released by {readings.leakage_releases} people."
     return GateReading("leakage", "pass", numbers, words)
@@ -118,7 +139,7 @@ def false_discovery_gate(readings: RunReadings, policy: GatePolicy) -> GateReadi
         "fdp": share, "limit": policy.fdp_limit, "attempts": readings.attempts, "promotions": readings.promotions,
     }  # fmt: skip
     asks = "; each approval needs one more person until the hold-out is rotated" if over else ""
-    counts = f"{readings.attempts} attempts, {readings.promotions} promotions"
+    counts = f"{counted(readings.attempts, 'attempt')}, {counted(readings.promotions, 'promotion')}"
     words = f"pass: about {share:.0%} of promotions may be luck ({counts}){asks}."
     return GateReading("false_discovery", "pass", numbers | {"one_more_person": over}, words)
 

@@ -15,6 +15,7 @@ __all__ = [
     "Shortfall",
     "cluster_means",
     "cluster_sums",
+    "counted",
     "pair_trials",
     "pp",
     "shortfall",
@@ -113,10 +114,8 @@ class Shortfall(NamedTuple):
     @property
     def words(self) -> str:
         """Return the shortfall as a reviewer reads it."""
-        clusters = f"about {self.clusters} more cluster{'s' if self.clusters != 1 else ''}"
-        if self.trials is None:
-            return clusters
-        return f"{clusters}, or {self.trials} more trial{'s' if self.trials != 1 else ''}"
+        clusters = f"about {counted(self.clusters, 'more cluster')}"
+        return clusters if self.trials is None else f"{clusters}, or {counted(self.trials, 'more trial')}"
 
 
 def shortfall(pairs: Sequence[Pair], needed_error: float) -> Shortfall:
@@ -155,6 +154,11 @@ def superiority_error(effect: float, alpha: float, target_power: float) -> float
 def _variance(values: Sequence[float]) -> float:
     mean = sum(values) / len(values)
     return sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return the number with its noun, in the plural but for one."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def pp(share: float) -> str:

@@ -27,6 +27,9 @@ class GatePolicy:
 
     `advisory` names gates that inform and do not decide: an agent can be watched under the gate before it is bound by
     it, and an ablation can show what the gate is worth. Each is an override that every verdict carries.
+
+    `simulated_counts` says whether cases with simulated users prove anything; the `simulation_*` numbers are how like
+    recorded conversations they must be shown to be: shares within `share`, means within `ratio` of the recorded.
     """
 
     profile: str = "default"
@@ -81,6 +84,11 @@ class GatePolicy:
     judge_labels: int = 100
     judge_arm_gap: float = 0.05
 
+    simulated_counts: Literal["calibrated", "always", "never"] = "calibrated"
+    simulation_share: float = 0.15
+    simulation_ratio: float = 0.25
+    simulation_min_clusters: int = 20
+
     resumed_alpha: float = 0.01
     resumed_looks: int = 2
     look_target_alphas: tuple[float, ...] = (0.005, 0.015, 0.04)
@@ -104,6 +112,11 @@ class GatePolicy:
     def looks(self) -> int:
         """Return how many looks the plan has before a hold for want of evidence becomes a fail."""
         return len(self.look_target_alphas) if self.mode == "sequential" else 1 + self.resumed_looks
+
+    @property
+    def asks_for_holdout(self) -> bool:
+        """Return whether a winner must be confirmed: both sizes of the hold-out at zero ask for none."""
+        return self.holdout_min_clusters > 0 or self.holdout_share_of_verify > 0
 
     def is_interim(self, look: int) -> bool:
         """Return whether a sequential plan goes on after this look, so that only futility may end it."""
@@ -170,6 +183,8 @@ def _fits(name: str, value: object, default: object) -> bool:
     match default:
         case "fixed":
             return value in {"fixed", "sequential"}
+        case "calibrated":
+            return value in {"calibrated", "always", "never"}
         case str():
             return isinstance(value, str)
         case ():

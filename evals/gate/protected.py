@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from evals.gate.pairs import Pair, cluster_means, pp, shortfall, varies
+from evals.gate.pairs import Pair, cluster_means, counted, pp, shortfall, varies
 from evals.gate.policy import GatePolicy
 from evals.gate.target import pass_k
 from evals.readings import GateReading, RunReadings
@@ -33,8 +33,12 @@ def protected_gate(readings: RunReadings, pairs: Sequence[Pair], policy: GatePol
     } | pass_k(own)  # fmt: skip
     note = f" (k={k} gave no information: no case varied)" if k > k_eff else ""
     if n < policy.protected_min_clusters:
-        words = f"hold: {policy.protected_min_clusters - n} more protected clusters ({n} of {policy.protected_min_clusters})."
+        missing = counted(policy.protected_min_clusters - n, "more protected cluster")
+        words = f"hold: {missing} ({n} of {policy.protected_min_clusters})."
         return GateReading("protected", "hold", numbers, words)
+    if not values:
+        words = "pass: no case is protected, and the policy asks for none."
+        return GateReading("protected", "pass", numbers, words)
 
     bound = mean_bound([*values, -1.0 / k_eff], confidence)
     room = bound.mean + policy.protected_margin

@@ -8,7 +8,7 @@ from operator import attrgetter
 from statistics import median
 from typing import Any
 
-from evals.gate.pairs import Pair
+from evals.gate.pairs import Pair, counted
 from evals.gate.policy import GatePolicy
 from evals.readings import GateReading, RunReadings
 from evals.statistics import MeanBound, mean_bound
@@ -97,8 +97,15 @@ def latency_gate(readings: RunReadings, pairs: Sequence[Pair], policy: GatePolic
     """Block a slower answer: the bound beyond the allowed ratio and the mean increase beyond what people notice."""
     found, numbers = _measure(readings, pairs, "latency_ms", policy)
     numbers |= {"ratio_allowed": policy.latency_ratio, "floor_ms": policy.latency_floor_ms}
+    if not policy.protected_min_clusters and not any(pair.case.is_protected for pair in pairs):
+        return GateReading("latency", "pass", numbers, "pass: no case is protected, and the policy asks for none.")
     if found is None:
-        return GateReading("latency", "hold", numbers, "hold: no latency was measured on protected cases.")
+        return GateReading(
+            "latency",
+            "hold",
+            numbers,
+            "hold: no latency was measured on 2 protected clusters; let the runner report it.",
+        )
     limit = math.log(policy.latency_ratio)
     stated = f"ratio {numbers['ratio']:.3f}, upper bound {numbers['ratio_upper']:.3f}, {found.change:+.0f} ms"
     if found.bound.upper < limit:
@@ -135,4 +142,4 @@ def _over(found: RatioReading, numbers: dict[str, Any], name: str, limit: float,
         return GateReading(name, "fail", numbers, f"fail: {stated}.")
     missing = found.clusters_missing(limit)
     numbers["clusters_missing"] = missing
-    return GateReading(name, "hold", numbers, f"hold: about {missing} more protected clusters: {stated}.")
+    return GateReading(name, "hold", numbers, f"hold: about {counted(missing, 'more protected cluster')}: {stated}.")

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from evals.gate.pairs import Pair, Pairing, pp
+from evals.gate.pairs import Pair, Pairing, counted, pp
 from evals.gate.policy import GatePolicy
 from evals.readings import GateReading, RunReadings
 from evals.statistics import mean_bound, sign_flip_p, zero_event_bound
@@ -19,7 +19,8 @@ def infrastructure_gate(pairing: Pairing, policy: GatePolicy) -> GateReading:
     numbers = {"owed": pairing.owed, "dropped": pairing.dropped, "share": share, "allowed": policy.dropped_max}
     stated = f"{pairing.dropped} of {pairing.owed} paired trials dropped or not played"
     if share > policy.dropped_max:
-        words = f"hold: {stated}; play {pairing.dropped} more, at most {policy.dropped_max:.0%} may be missing."
+        least = max(1, pairing.dropped - math.floor(policy.dropped_max * pairing.owed))
+        words = f"hold: {stated}; play at least {least} more, at most {policy.dropped_max:.0%} may be missing."
         return GateReading("infrastructure", "hold", numbers, words)
     return GateReading("infrastructure", "pass", numbers, f"pass: {stated}.")
 
@@ -49,7 +50,9 @@ def safety_gate(readings: RunReadings) -> GateReading:
         words = f"fail: {len(found)} critical violations in {len(trials)} candidate trials, first {name!r} in case {case_id!r}."
         return GateReading("safety", "fail", numbers, words)
     if not trials:
-        return GateReading("safety", "hold", numbers, "hold: no candidate trial was played.")
+        return GateReading(
+            "safety", "hold", numbers, "hold: no candidate trial was played; mend what dropped them and play again."
+        )
     words = f"pass: 0 of {len(trials)} candidate trials: below {numbers['rate_bound']:.1%} at 95 %."
     return GateReading("safety", "pass", numbers, words)
 
@@ -90,7 +93,16 @@ def escalation_gate(pairs: Sequence[Pair], policy: GatePolicy) -> GateReading:
         bound = mean_bound([*means, -1.0], policy.protected_confidence)
         numbers["lower_bound"] = bound.lower
         if bound.lower <= -policy.protected_margin:
-            words = f"hold: {stated}; the lower bound {pp(bound.lower)} is not above {pp(-policy.protected_margin)}."
+            room, reach = bound.mean + policy.protected_margin, bound.mean - bound.lower
+            if room <= 0.0:
+                words = f"hold: {stated}; the loss itself is beyond {pp(-policy.protected_margin)}: mend it, no case decides."
+                return GateReading("escalation", "hold", numbers, words)
+            numbers["clusters_missing"] = max(1, math.ceil(len(means) * (reach / room) ** 2) - len(means))
+            missing = counted(numbers["clusters_missing"], "more cluster")
+            words = (
+                f"hold: about {missing} that must be escalated: {stated}; the lower bound {pp(bound.lower)} is not above "
+                f"{pp(-policy.protected_margin)}."
+            )
             return GateReading("escalation", "hold", numbers, words)
     return GateReading("escalation", "pass", numbers, f"pass: {stated}.")
 
@@ -107,7 +119,10 @@ def crash_gate(pairs: Sequence[Pair], policy: GatePolicy) -> GateReading:
         "crashes_baseline": baseline, "crashes_candidate": candidate, "trials": len(pairs), "p": p,
         "alpha": policy.crash_alpha, "differences": sorted(value for value in counts.values() if value),
     }  # fmt: skip
-    stated = f"{candidate} crashes against {baseline} in {len(pairs)} trials an arm, exact p = {p:.4f}"
+    stated = (
+        f"crashes {candidate} against {baseline} in {len(pairs)} trials an arm, exact p = {p:.4f} (alpha "
+        f"{policy.crash_alpha:g})"
+    )
     if p <= policy.crash_alpha:
         return GateReading("crashes", "fail", numbers, f"fail: {stated}.")
     return GateReading("crashes", "pass", numbers, f"pass: {stated}.")

@@ -1,15 +1,18 @@
 """Judge every live intent at once, and whether the run saw enough of the traffic to say so."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evals.gate.pairs import Pair, pp
+from evals.gate.pairs import Pair, counted, pp
 from evals.gate.policy import GatePolicy
 from evals.readings import FULL_SCORE, GateReading, RunReadings
 from evals.statistics import worst_slice_p
 
 __all__ = ["coverage_gate", "slices_gate"]
+
+# Of the intents that lack cases, so many are named: enough to act on, short enough to read.
+COVERAGE_NAMED = 5
 
 
 def slices_gate(readings: RunReadings, pairs: Sequence[Pair], policy: GatePolicy) -> GateReading:
@@ -48,15 +51,25 @@ def slices_gate(readings: RunReadings, pairs: Sequence[Pair], policy: GatePolicy
         "broken": broken_intents,
     }  # fmt: skip
     if not gated:
-        return GateReading("slices", "hold", numbers, f"hold: no live intent has {policy.slice_min_cases} cases.")
+        words = f"hold: no live intent has {policy.slice_min_cases} cases{_nearest(shown, policy)}."
+        return GateReading("slices", "hold", numbers, words)
     state = f"worst intent {worst!r} {pp(shown[worst]['effect'])}, joint p = {test.p:.4f} over {len(gated)} intents"
     if broken_intents:
         first = broken_intents[0]
         words = f"fail: {shown[first]['broken']} of {shown[first]['cases']} cases of {first!r} went from always to never; {state}."
         return GateReading("slices", "fail", numbers, words)
     if test.p <= policy.slice_alpha:
-        return GateReading("slices", "fail", numbers, f"fail: {state}.")
+        return GateReading("slices", "fail", numbers, f"fail: {state} (alpha {policy.slice_alpha:g}).")
     return GateReading("slices", "pass", numbers, f"pass: {state}.")
+
+
+def _nearest(shown: Mapping[str, Mapping[str, Any]], policy: GatePolicy) -> str:
+    """Return which intent comes nearest to being gated and what it lacks; nothing where none was played."""
+    if not shown:
+        return ""
+    first = min(shown, key=lambda intent: (-shown[intent]["cases"], intent))
+    missing = counted(policy.slice_min_cases - shown[first]["cases"], "more case")
+    return f"; {first!r} needs {missing}" if first else f"; cases of no intent need {missing}"
 
 
 def _broke(trials: Sequence[Pair]) -> bool:
@@ -86,11 +99,21 @@ def coverage_gate(readings: RunReadings, pairs: Sequence[Pair], policy: GatePoli
     numbers: dict[str, Any] = {
         "covered": covered, "needed": policy.coverage, "min_cases": policy.coverage_min_cases, "cases_missing": short,
     }  # fmt: skip
-    if not readings.traffic:
+    if not readings.traffic and policy.coverage > 0:
         return GateReading("coverage", "hold", numbers, "hold: the run states no shares of traffic.")
     if covered >= policy.coverage - 1e-9:
         return GateReading("coverage", "pass", numbers, f"pass: {covered:.1%} of traffic is covered.")
-    most = next(iter(short))
-    named = repr(most) if most else f"the {owed[most]:.1%} of traffic that belongs to no intent"
-    words = f"hold: {covered:.1%} of traffic is covered, {policy.coverage:.0%} needed; {named} needs {short[most]} more cases."
+    needs = []
+    reached = covered
+    for intent, missing in short.items():
+        if reached >= policy.coverage - 1e-9:
+            break
+        named = repr(intent) if intent else f"the {owed[intent]:.1%} of traffic that belongs to no intent"
+        needs.append(f"{named} needs {counted(missing, 'more case')}")
+        reached += owed[intent] / total
+    more = f", and {counted(len(needs) - COVERAGE_NAMED, 'more intent')} too" if len(needs) > COVERAGE_NAMED else ""
+    words = (
+        f"hold: {covered:.1%} of traffic is covered, {policy.coverage:.0%} needed; "
+        f"{', '.join(needs[:COVERAGE_NAMED])}{more}."
+    )
     return GateReading("coverage", "hold", numbers, words)

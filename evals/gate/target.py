@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from evals.gate.pairs import Pair, cluster_means, cluster_sums, pp, shortfall, superiority_error
+from evals.gate.pairs import Pair, cluster_means, cluster_sums, counted, pp, shortfall, superiority_error
 from evals.gate.policy import GatePolicy
 from evals.gate.ratios import log_ratio_bound
 from evals.readings import GateReading, RunReadings
@@ -22,13 +22,9 @@ def needs_holdout(readings: RunReadings) -> bool:
 
 def target_clusters_needed(readings: RunReadings, policy: GatePolicy) -> int:
     """Return the clusters the target test needs; a noisy judge multiplies them by 1/(sens + spec - 1)^2."""
-    judge = readings.judge
-    if judge is None:
+    youden = readings.judge.youden if readings.judge else None
+    if youden is None:
         return policy.target_min_clusters
-    youden = (
-        judge.sensitivity_baseline + judge.sensitivity_candidate
-        + judge.specificity_baseline + judge.specificity_candidate
-    ) / 2 - 1.0  # fmt: skip
     # At or below chance the judge gate holds the run anyway; the factor only has to stay finite.
     factor = 1.0 / max(youden, 0.1) ** 2
     # Rounded first: .8 is not exact in binary, and 37.500000000000007 must not ask for one cluster more.
@@ -70,7 +66,9 @@ def _fixes(readings: RunReadings, pairs: Sequence[Pair], policy: GatePolicy) -> 
         "effect": bound.mean if bound else None, "predicted_effect": effect, "power": chance,
     } | pass_k(pairs)  # fmt: skip
     if bound is None or n < needed:
-        return GateReading("target", "hold", numbers, f"hold: {needed - n} more target clusters ({n} of {needed}).")
+        return GateReading(
+            "target", "hold", numbers, f"hold: {counted(needed - n, 'more target cluster')} ({n} of {needed})."
+        )
     stated = f"{pp(bound.mean)} on {n} clusters, exact p = {p:.4f} (alpha {alpha:g})"
     if p <= alpha:
         return GateReading("target", "pass", numbers, f"pass: {stated}.")
@@ -110,7 +108,9 @@ def _improves_ratio(readings: RunReadings, pairs: Sequence[Pair], policy: GatePo
         "ratio_wanted": policy.improvement_ratio, "look": readings.look,
     }  # fmt: skip
     if found is None or n < needed:
-        return GateReading("target", "hold", numbers, f"hold: {needed - n} more clusters with a measured {metric}.")
+        return GateReading(
+            "target", "hold", numbers, f"hold: {counted(needed - n, 'more cluster')} with a measured {metric}."
+        )
     goal = math.log(policy.improvement_ratio)
     numbers |= {"ratio": math.exp(found.bound.mean), "ratio_upper": math.exp(found.bound.upper)}
     stated = f"ratio {math.exp(found.bound.mean):.3f}, upper bound {math.exp(found.bound.upper):.3f}"
@@ -123,7 +123,7 @@ def _improves_ratio(readings: RunReadings, pairs: Sequence[Pair], policy: GatePo
         return GateReading("target", "fail", numbers, words)
     missing = found.clusters_missing(goal)
     numbers["clusters_missing"] = missing
-    return GateReading("target", "hold", numbers, f"hold: about {missing} more clusters: {stated}.")
+    return GateReading("target", "hold", numbers, f"hold: about {counted(missing, 'more cluster')}: {stated}.")
 
 
 def _simplifies(readings: RunReadings) -> GateReading:
@@ -151,7 +151,7 @@ def _enables(pairs: Sequence[Pair], policy: GatePolicy) -> GateReading:
     } | pass_k(pairs)  # fmt: skip
     if len(good) < policy.enables_min_cases:
         missing = policy.enables_min_cases - len(good)
-        return GateReading("target", "hold", numbers, f"hold: {missing} more cases of the new capability.")
+        return GateReading("target", "hold", numbers, f"hold: {counted(missing, 'more case')} of the new capability.")
     if failed:
         words = f"fail: {len(failed)} of {len(good)} cases of the new capability fail, first {failed[0]!r}."
         return GateReading("target", "fail", numbers, words)
@@ -172,6 +172,8 @@ def holdout_gate(
         "needed": True, "clusters": n, "clusters_needed": needed, "alpha": policy.holdout_alpha,
         "looks": readings.holdout_looks, "look_budget": policy.holdout_look_budget,
     }  # fmt: skip
+    if not policy.asks_for_holdout and not played:
+        return GateReading("holdout", "pass", numbers, "pass: not played, and the policy asks for none.")
     refusal = _holdout_refusal(readings, policy, n, needed, played=played)
     if refusal:
         return GateReading("holdout", "hold", numbers, f"hold: {refusal}")
@@ -199,7 +201,7 @@ def _holdout_refusal(readings: RunReadings, policy: GatePolicy, n: int, needed: 
     if readings.holdout_looks >= policy.holdout_look_budget:
         return f"the hold-out was looked at {readings.holdout_looks} times; rotate at least 30 % of it."
     if n < needed:
-        return f"{needed - n} more target clusters in the hold-out ({n} of {needed})."
+        return f"{counted(needed - n, 'more target cluster')} in the hold-out ({n} of {needed})."
     return None
 
 

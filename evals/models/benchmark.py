@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 from django.db.models.functions import Now
 
 from accounts.access import Scope
@@ -13,9 +13,11 @@ from accounts.ids import uuid7
 from accounts.models import User
 from accounts.roles import Permission
 from audit.transitions import Edge, Stateful
-from episodes.models import Intent
-from evals.exceptions import OwnChangeError
+from episodes.models import Correction, Episode, Intent
+from evals.conversing.reading import is_simulated
+from evals.exceptions import CaseUsedError, OwnChangeError
 from evals.querysets import BenchmarkQuerySet, CaseQuerySet, FactsOfRunQuerySet
+from evals.scoring import validate_expectations
 from harness.models import Agent
 from proposals.models import Proposal
 
@@ -30,6 +32,9 @@ class Benchmark(models.Model):
     name = models.CharField(max_length=120)
     description = models.TextField(blank=True)
     is_active = models.BooleanField(default=True)
+    scored_outside = models.BooleanField(
+        default=False, help_text="Results of runs played elsewhere bring their own scores, which are believed."
+    )
     holdout_looks = models.PositiveIntegerField(default=0, editable=False)
     rotated_at = models.DateTimeField(null=True, editable=False, help_text="Looks and attempts count from here.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -86,6 +91,7 @@ class Case(Stateful):
             needs_reason=False,
         ),
         Edge("retire", frozenset({Status.DRAFT, Status.ACTIVE}), Status.RETIRED, Permission.EDIT_BENCHMARK, "Retire"),
+        Edge("reopen", frozenset({Status.ACTIVE, Status.RETIRED}), Status.DRAFT, Permission.EDIT_BENCHMARK, "Reopen"),
     )
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -99,8 +105,20 @@ class Case(Stateful):
     source = models.CharField(
         max_length=160, blank=True, help_text="Where it comes from: an episode, a person, a file."
     )
+    episode = models.ForeignKey(
+        Episode, on_delete=models.PROTECT, null=True, editable=False, related_name="cases",
+        help_text="The captured episode it was drafted from.",
+    )  # fmt: skip
+    correction = models.ForeignKey(
+        Correction, on_delete=models.PROTECT, null=True, editable=False, related_name="cases",
+        help_text="The correction that says what it expects.",
+    )  # fmt: skip
     messages = models.JSONField(help_text="The conversation up to the turn that is judged.")
     user_state = models.JSONField(default=dict, blank=True)
+    conversation = models.JSONField(
+        default=dict, db_default=Value({}, models.JSONField()), blank=True,
+        help_text="How the user goes on: a script or a simulated user; empty for a single turn.",
+    )  # fmt: skip
     author = models.ForeignKey(
         User, on_delete=models.PROTECT, null=True, editable=False, related_name="+",
         help_text="Who wrote it, and so proposes nothing that it judges.",
@@ -123,17 +141,40 @@ class Case(Stateful):
     def access_scope(self) -> Scope:
         return self.benchmark.agent.access_scope()
 
+    @property
+    def agent(self) -> Agent:
+        return self.benchmark.agent
+
+    @property
+    def is_simulated(self) -> bool:
+        return is_simulated(self.conversation)
+
     def activate(self, *, by: Actor, reason: str = "") -> None:
-        """Put a draft in use; from here on its text does not change. People with an open proposal may not."""
-        if self.split != self.Split.DEV:
-            self.benchmark.refuse_examinees(by, "put a case in use")
-        self._move("activate", by=by, reason=reason)
+        """Put a draft in use; from here on its text does not change. People with an open proposal may not.
+
+        A draft that expects nothing yet is refused.
+        """
+        with self.locked():
+            if self.status == self.Status.DRAFT and (self.expectations or not self.benchmark.scored_outside):
+                validate_expectations(self.expectations)
+            if self.split != self.Split.DEV:
+                self.benchmark.refuse_examinees(by, "put a case in use")
+            self._move("activate", by=by, reason=reason)
 
     def retire(self, *, by: Actor, reason: str) -> None:
         """Take a case out of use. People with an open proposal may not where it judges."""
         if self.split != self.Split.DEV and self.status == self.Status.ACTIVE:
             self.benchmark.refuse_examinees(by, "retire a case in use")
         self._move("retire", by=by, reason=reason)
+
+    def reopen(self, *, by: Actor, reason: str) -> None:
+        """Make it a draft again while it was never played; its trials and verdicts are those of the text it has."""
+        with self.locked():
+            if self.split != self.Split.DEV and self.status == self.Status.ACTIVE:
+                self.benchmark.refuse_examinees(by, "take a case out of use")
+            if self.run_cases.exists() or self.curation_trials.exists():
+                raise CaseUsedError(f"{self} was played already: retire it and write it anew.")
+            self._move("reopen", by=by, reason=reason)
 
 
 class CurationTrial(models.Model):

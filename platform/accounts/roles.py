@@ -20,6 +20,7 @@ class Permission(StrEnum):
     APPROVE_PROPOSAL = "approve_proposal"
     EDIT_BENCHMARK = "edit_benchmark"
     READ_EXAM = "read_exam"
+    LABEL_RESULT = "label_result"
     START_RUN = "start_run"
     PLAN_RELEASE = "plan_release"
     APPROVE_RELEASE = "approve_release"
@@ -46,23 +47,25 @@ class Role(models.TextChoices):
 
 P = Permission
 ROLES: dict[Role, frozenset[Permission]] = {
-    Role.SUPPORT: frozenset({P.VIEW, P.FLAG_EPISODE, P.CORRECT_EPISODE, P.EDIT_USER_STATE, P.TRIAGE_PATTERN}),
+    Role.SUPPORT: frozenset(
+        {P.VIEW, P.FLAG_EPISODE, P.CORRECT_EPISODE, P.EDIT_USER_STATE, P.TRIAGE_PATTERN, P.LABEL_RESULT}
+    ),
     Role.ENGINEER: frozenset(
         {P.VIEW, P.FLAG_EPISODE, P.CORRECT_EPISODE, P.EDIT_INTENTS, P.TRIAGE_PATTERN, P.WRITE_PROPOSAL}
-        | {P.EDIT_BENCHMARK, P.START_RUN, P.PLAN_RELEASE, P.PROPOSE_CHANGE}
+        | {P.EDIT_BENCHMARK, P.START_RUN, P.PLAN_RELEASE, P.PROPOSE_CHANGE, P.LABEL_RESULT}
     ),
     # Those who judge write and read the exam; those who correct or draft never read it.
     Role.APPROVER: frozenset(
-        {P.VIEW, P.APPROVE_PROPOSAL, P.APPROVE_RELEASE, P.APPROVE_CHANGE, P.EDIT_BENCHMARK, P.READ_EXAM}
+        {P.VIEW, P.APPROVE_PROPOSAL, P.APPROVE_RELEASE, P.APPROVE_CHANGE, P.EDIT_BENCHMARK, P.READ_EXAM, P.LABEL_RESULT}
     ),
     Role.RELEASE_MANAGER: frozenset({P.VIEW, P.PLAN_RELEASE, P.RUN_RELEASE, P.STOP_RELEASE}),
-    Role.ON_CALL: frozenset({P.VIEW, P.STOP_RELEASE, P.FLAG_EPISODE}),
+    Role.ON_CALL: frozenset({P.VIEW, P.STOP_RELEASE, P.FLAG_EPISODE, P.LABEL_RESULT}),
     Role.AUDITOR: frozenset({P.VIEW, P.READ_AUDIT, P.READ_EXAM}),
     Role.ADMINISTRATOR: frozenset({P.VIEW, P.MANAGE_ACCESS, P.MANAGE_AGENT, P.PROPOSE_CHANGE, P.READ_AUDIT}),
 }
 
 AGENT_KEY_SCOPES: frozenset[str] = frozenset(
-    {"harness:read", "episode:write", "outcome:write", "outcome:truth", "state:write", "lesson:write"}
+    {"harness:read", "episode:write", "outcome:write", "outcome:truth", "state:write", "lesson:write", "run:play"}
 )
 
 

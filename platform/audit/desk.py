@@ -46,7 +46,8 @@ STATUS_COLORS: dict[str, str] = (
     )
     | dict.fromkeys(("submitted", "proposed", "queued", "running", "validating", "released", "new", "claimed"), "info")
     | dict.fromkeys(
-        ("held", "hold", "paused", "awaiting_approval", "escalating", "inconclusive", "confounded"), "warning"
+        ("held", "hold", "paused", "stopped", "awaiting_approval", "escalating", "inconclusive", "confounded"),
+        "warning",
     )
     | dict.fromkeys(
         ("promoting", "addressed", "not_fixed", "quarantined", "emerging", "abandoned", "escalated"), "warning"

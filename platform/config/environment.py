@@ -28,6 +28,7 @@ class Environment(BaseSettings):
 
     inference_endpoint: str = ""
     inference_api_key: SecretStr = SecretStr("")
+    inference_keys: dict[str, SecretStr] = Field(default_factory=dict)
     inference_models: dict[str, str] = Field(default_factory=dict)
     inference_prices: dict[str, tuple[float, float]] = Field(default_factory=dict)
     inference_timeout_s: float = 60.0

@@ -154,6 +154,7 @@ SCHEDULE: list[tuple[str, int]] = [
     ("proposals.jobs.draft_everywhere", 30),
     ("evals.jobs.validate_next", 2),
     ("evals.jobs.watch_runs", 10),
+    ("evals.drafting_jobs.label_drafts", 10),
     ("releases.jobs.tick_releases", 2),
 ]
 
@@ -162,6 +163,8 @@ AUDIT_VERIFICATIONS = [
     "episodes.commitments.verify_committed"
 ]  # functions that yield `audit.chain.Finding`; `verify_audit` runs them too
 HARNESS_RESOLVER = "releases.serving.resolve"
+# Checks of final states that cases may name besides `includes` and `equals`: name to dotted path of a function.
+STATE_CHECKS: dict[str, str] = {}
 AGENT_CARDS = ["console.attempts.card"]  # what an agent's page shows besides: a template's name and what it needs
 
 # Serving: a thread hears of changes at once and looks every second; 0 reads anew at every call, for tests
@@ -171,6 +174,9 @@ SERVING_POLL_S = 1.0
 # Models
 INFERENCE_ENDPOINT = ENV.inference_endpoint
 INFERENCE_API_KEY = ENV.inference_api_key.get_secret_value()
+INFERENCE_KEYS = {
+    url.rstrip("/"): key.get_secret_value() for url, key in ENV.inference_keys.items()
+}  # of other endpoints
 INFERENCE_MODELS = ENV.inference_models
 INFERENCE_PRICES = ENV.inference_prices  # model's name: US dollars per million input tokens, output tokens
 INFERENCE_TIMEOUT_S = ENV.inference_timeout_s
@@ -204,6 +210,8 @@ SPECTACULAR_SETTINGS = {
     # Choice fields of different rows share names; without these the schema would number them.
     "ENUM_NAME_OVERRIDES": {
         "CaseKind": "evals.models.Case.Kind",
+        "AgentRunner": "harness.models.Agent.Runner",
+        "RunRunner": "evals.models.Run.Runner",
         "CaseStatus": "evals.models.Case.Status",
         "ChangeKind": "harness.models.Change.Kind",
         "ChangeStatus": "harness.models.Change.Status",

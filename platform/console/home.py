@@ -95,6 +95,8 @@ def _inbox(actor: Actor, may: frozenset[Permission]) -> list[InboxLine]:
         drafts = proposals.filter(status=Proposal.Status.DRAFT, authors__user_id=actor.user_id).count()
         lines.append(_line(drafts, "to finish", "proposals_proposal", "status__exact=draft", "draft of yours"))
     if Permission.START_RUN in may:
+        stopped = Run.objects.visible_to(actor).filter(status=Run.Status.STOPPED).count()
+        lines.append(_line(stopped, "to resume or cancel", "evals_run", "status__exact=stopped", "stopped run"))
         held = proposals.filter(status=Proposal.Status.HELD).count()
         lines.append(_line(held, "on hold", "proposals_proposal", "status__exact=held", "proposal"))
     return lines

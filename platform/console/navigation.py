@@ -36,6 +36,7 @@ RIVER: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Runs", "science", "evals_run"),
             ("Benchmarks", "checklist", "evals_benchmark"),
             ("Cases", "quiz", "evals_case"),
+            ("Rubrics", "balance", "evals_judgerubric"),
         ),
     ),
     (

@@ -54,10 +54,10 @@ class AgentAdmin(GovernedAdmin):
     search_fields = ("slug", "name")
     list_select_related = ("team", "owner", "stable")
     fieldsets = (
-        (None, {"fields": ("name", "slug", "purpose", "endpoint")}),
+        (None, {"fields": ("name", "slug", "purpose", "runner", "endpoint")}),
         ("Who answers for it", {"fields": ("team", "owner", "level", "created_at")}),
     )
-    editable = ("name", "purpose", "endpoint", "owner")
+    editable = ("name", "purpose", "runner", "endpoint", "owner")
     writing_form = AgentForm
     writing_help = "An agent starts with one document; every later version comes from a judged proposal."
     reading_template = "harness/agent.html"

@@ -32,10 +32,17 @@ class AgentForm(DeskForm):
     purpose = forms.CharField(
         required=False, widget=forms.Textarea(attrs={"rows": 2}), help_text="What it is for, in a sentence."
     )
+    runner = forms.ChoiceField(
+        choices=Agent.Runner.choices,
+        initial=Agent.Runner.HTTP,
+        required=False,
+        help_text="Who plays a harness in validation.",
+    )
     endpoint = forms.URLField(
         required=False,
         assume_scheme="https",
-        help_text="Where validation plays a harness: POST /turn of its own service.",
+        help_text="Where validation plays a harness: its own service, or the base URL of a model's API (empty: the "
+        "platform's).",
     )
     document = DocumentField(
         required=False,
@@ -49,6 +56,9 @@ class AgentForm(DeskForm):
         assert isinstance(teams, forms.ModelChoiceField)  # declared above
         teams.queryset = Team.objects.filter(pk__in=managed.values("team_id"))
         teams.initial = teams.queryset.first()
+
+    def clean_runner(self) -> str:
+        return str(self.cleaned_data["runner"] or Agent.Runner.HTTP)
 
     def clean_slug(self) -> str:
         slug = str(self.cleaned_data["slug"])

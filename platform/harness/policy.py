@@ -22,6 +22,7 @@ __all__ = [
     "Autonomy",
     "Difference",
     "EffectLimits",
+    "Playing",
     "Policy",
     "Redaction",
     "Retention",
@@ -126,6 +127,20 @@ class Retention(_Part):
     ledger_days: Annotated[int, Field(ge=1)] | None = 400
 
 
+class Playing(_Part):
+    """How the agent's exam is played: trials in flight at once, what a trial may take, what a run may spend before it asks.
+
+    `budget_s` counts the seconds a run is played, not those it waits; null sets no limit. `reuse_baseline` lets results
+    of the baseline from another run of the same day stand in where nothing that matters has changed.
+    """
+
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+    trial_timeout_s: Annotated[float, Field(gt=0, le=900)] = 60.0
+    budget_usd: Annotated[float, Field(ge=0)] | None = 100.0
+    budget_s: Seconds | None = 6 * 3_600.0
+    reuse_baseline: bool = True
+
+
 class Policy(_Part):
     """The policy document. `benchmark` binds the agent's exam by its name; null means none is bound yet."""
 
@@ -138,6 +153,7 @@ class Policy(_Part):
     approvals: Approvals = Approvals()
     gate: Section = Field(default_factory=_default_section)
     plan: Section = Field(default_factory=_default_section)
+    playing: Playing = Playing()
     benchmark: str | None = None
     redaction: Redaction = Redaction()
     retention: Retention = Retention()

@@ -21,7 +21,15 @@ class SlugTakenError(DomainError):
 
 @transaction.atomic
 def add_agent(
-    *, team: Team, slug: str, name: str, by: Actor, reason: str, purpose: str = "", endpoint: str = ""
+    *,
+    team: Team,
+    slug: str,
+    name: str,
+    by: Actor,
+    reason: str,
+    purpose: str = "",
+    runner: str = Agent.Runner.HTTP,
+    endpoint: str = "",
 ) -> Agent:
     """Add an agent to a team; it serves nothing until it is bootstrapped. The actor becomes its owner."""
     if not can(by, Permission.MANAGE_AGENT, Scope(team_id=team.pk)):
@@ -30,7 +38,7 @@ def add_agent(
         raise SlugTakenError(f"{slug!r} is taken: slugs are unique in the whole installation. Choose another.")
     with acting(by, reason=reason):
         owner = User.objects.get(pk=by.user_id)
-        agent = Agent(team=team, slug=slug, name=name, purpose=purpose, endpoint=endpoint, owner=owner)
+        agent = Agent(team=team, slug=slug, name=name, purpose=purpose, runner=runner, endpoint=endpoint, owner=owner)
         agent.save(force_insert=True)
         record("agent.add", agent, team_id=team.pk)
     Revision.bump()
@@ -45,15 +53,16 @@ def describe_agent(
     reason: str,
     name: str | None = None,
     purpose: str | None = None,
+    runner: str | None = None,
     endpoint: str | None = None,
 ) -> None:
-    """Set what an agent is called, what it is for and where validation finds it; `None` leaves a field as it is.
+    """Set what an agent is called, what it is for and who plays it where; `None` leaves a field as it is.
 
-    An empty endpoint takes the agent out of validation. The record names the fields, the history keeps their values.
+    An empty endpoint takes an agent that answers over HTTP out of validation. The record names the fields, the history keeps their values.
     """
     agent.refresh_from_db(from_queryset=Agent.objects.locked())
     require(by, Permission.MANAGE_AGENT, agent.access_scope(), act=f"describe agent {agent.slug!r}")
-    given = {"name": name, "purpose": purpose, "endpoint": endpoint}
+    given = {"name": name, "purpose": purpose, "runner": runner, "endpoint": endpoint}
     changed = [field for field, value in given.items() if value is not None and value != getattr(agent, field)]
     if not changed:
         return

@@ -14,7 +14,7 @@ from inference.answers import Message
 from inference.configuration import Price
 from inference.models import LedgerEntry
 
-__all__ = ["AgentRef", "Answer", "Attempt", "Call"]
+__all__ = ["AgentRef", "Answer", "Attempt", "Call", "ToolCall", "Turn"]
 
 logger = logging.getLogger("inference")
 
@@ -40,6 +40,29 @@ class Answer[T]:
     output_tokens: int
     cost_usd: Decimal
     latency_ms: int
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A tool that the model asks for; `arguments` is the text it wrote, which may be no JSON."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A model's next message in a conversation: text, calls of tools, or both.
+
+    `message` is its wire form, to be sent back with the results. `fingerprint` is what the provider says of the exact
+    system that answered; empty where it says nothing.
+    """
+
+    text: str
+    calls: tuple[ToolCall, ...]
+    message: Mapping[str, Any]
+    fingerprint: str
 
 
 @dataclass
@@ -129,6 +152,22 @@ class Attempt:
         if choice.message.refusal:
             return "refusal"
         return "content_filter" if choice.finish_reason == "content_filter" else ""
+
+    @property
+    def turn(self) -> Turn:
+        """Return the reply as a message of a conversation; raise ValueError where nothing came."""
+        if self.completion is None:
+            raise ValueError("Nothing was answered.")
+        said = self.completion.choices[0].message
+        asked = [one for one in said.tool_calls or () if one.type == "function"]
+        calls = tuple(ToolCall(one.id, one.function.name, one.function.arguments or "") for one in asked)
+        wire: dict[str, Any] = {"role": "assistant", "content": self.text}
+        if calls:
+            wire["tool_calls"] = [
+                {"id": one.id, "type": "function", "function": {"name": one.name, "arguments": one.arguments}}
+                for one in calls
+            ]
+        return Turn(self.text, calls, wire, self.completion.system_fingerprint or "")
 
     def tokens(self) -> tuple[int, int, bool]:
         """Return input tokens, output tokens and whether they are our estimate.

@@ -13,7 +13,7 @@ from django.db import transaction
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel, ValidationError
 
-from inference._calls import AgentRef, Answer, Attempt, Call
+from inference._calls import AgentRef, Answer, Attempt, Call, ToolCall, Turn
 from inference._failures import (
     UnreadableReplyError,
     error_name,
@@ -28,11 +28,11 @@ from inference.exceptions import BudgetExhaustedError, EndpointError, InvalidAns
 from inference.models import LedgerEntry
 from inference.querysets import budget_day
 
-__all__ = ["AgentRef", "Answer", "Inference", "is_configured"]
+__all__ = ["OWN_PARAMETERS", "AgentRef", "Answer", "Inference", "ToolCall", "Turn", "is_configured"]
 
 logger = logging.getLogger("inference")
 
-_OWN_PARAMETERS = frozenset({"model", "messages", "response_format", "stream", "n"})
+OWN_PARAMETERS = frozenset({"model", "messages", "response_format", "stream", "n"})
 
 
 @dataclass(frozen=True)
@@ -87,26 +87,61 @@ class Inference:
         max_tokens, seed, …) go to the endpoint as they are.
         Raises NotConfiguredError, BudgetExhaustedError, EndpointError, ModelRefusedError, InvalidAnswerError.
         """
-        reserved = _OWN_PARAMETERS & set(parameters or ())
-        if reserved:
-            msg = f"Parameters {sorted(reserved)!r} are set by the platform: leave them out."
-            raise ValueError(msg)
-        model = self.configuration.model_for(role)
-        call = Call(
-            role=role,
-            purpose=purpose,
-            model=model,
-            source=self.configuration.host,
-            price=self.configuration.price_of(model),
-            agent=agent_ref,
-            parameters=dict(parameters or {}),
-            response_format=None if schema is None else response_format(schema),
-        )
+        call = self._call(role=role, model=None, purpose=purpose, agent_ref=agent_ref, parameters=parameters)
+        if schema is not None:
+            call.response_format = response_format(schema)
         if schema is None:
             attempt = self._ask(call, messages)
             call.record(attempt, LedgerEntry.Outcome.ANSWERED)
             return call.answer(attempt.text)
         return self._structured(call, with_schema(messages, schema), schema)
+
+    def converse(
+        self,
+        *,
+        role: str,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] = (),
+        model: str | None = None,
+        purpose: str,
+        agent_ref: AgentRef | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Answer[Turn]:
+        """Ask for the next message of a conversation, which may call `tools` (function schemas of the wire).
+
+        `model` is asked instead of the role's; it needs a price like any other. The rest is as in `complete`.
+        """
+        call = self._call(role=role, model=model, purpose=purpose, agent_ref=agent_ref, parameters=parameters)
+        if tools:
+            call.parameters = {**call.parameters, "tools": [dict(tool) for tool in tools]}
+        attempt = self._ask(call, messages)
+        call.record(attempt, LedgerEntry.Outcome.ANSWERED)
+        return call.answer(attempt.turn)
+
+    def _call(
+        self,
+        *,
+        role: str,
+        model: str | None,
+        purpose: str,
+        agent_ref: AgentRef | None,
+        parameters: Mapping[str, Any] | None,
+    ) -> Call:
+        reserved = OWN_PARAMETERS & set(parameters or ())
+        if reserved:
+            msg = f"Parameters {sorted(reserved)!r} are set by the platform: leave them out."
+            raise ValueError(msg)
+        asked = model or self.configuration.model_for(role)
+        return Call(
+            role=role,
+            purpose=purpose,
+            model=asked,
+            source=self.configuration.host,
+            price=self.configuration.price_of(asked),
+            agent=agent_ref,
+            parameters=dict(parameters or {}),
+            response_format=None,
+        )
 
     def _structured[M: BaseModel](self, call: Call, messages: Sequence[Message], schema: type[M]) -> Answer[M]:
         attempt = self._ask(call, messages)
@@ -171,7 +206,9 @@ class Inference:
             # Without the cause: its message may quote the prompt, and tracebacks are logged.
             raise EndpointError(
                 f"Cannot get an answer from model {call.model!r} at {call.source!r} for {call.purpose!r}: "
-                f"{error_name(error)}, requests made: {len(call.rows)}. Try later, or check the endpoint."
+                f"{error_name(error)}, requests made: {len(call.rows)}. Try later, or check the endpoint.",
+                status=error.status_code if isinstance(error, openai.APIStatusError) else None,
+                has_timed_out=isinstance(error, openai.APITimeoutError),
             ) from None
         time.sleep(pause)
 

@@ -44,10 +44,18 @@ class BudgetExhaustedError(InferenceError):
 
 
 class EndpointError(InferenceError):
-    """The endpoint failed, was too slow, or refused the request, and retrying did not help."""
+    """The endpoint failed, was too slow, or refused the request, and retrying did not help.
+
+    `status` is what it answered last, `None` where no answer came; `has_timed_out` says that none came in time.
+    """
 
     code = "inference_endpoint_failed"
     http_status = 502
+
+    def __init__(self, sentence: str, *, status: int | None = None, has_timed_out: bool = False) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.has_timed_out = has_timed_out
 
 
 class InvalidAnswerError(InferenceError):

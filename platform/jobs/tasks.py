@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from typing import Any
@@ -21,12 +22,14 @@ from accounts.exceptions import DomainError, without_values
 from accounts.ids import uuid7
 from jobs.models import Task
 
-__all__ = ["Job", "enqueue", "job", "ring", "run_task"]
+__all__ = ["Job", "enqueue", "job", "others_wait", "ring", "run_task"]
 
 logger = logging.getLogger("jobs")
 
 MAX_ATTEMPTS = 5
 LEASE_S = 20.0
+# The name and key of the task this thread runs.
+_running: ContextVar[tuple[str, str]] = ContextVar("running", default=("", ""))
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ def enqueue(what: Job, *arguments: Any, key: str = "") -> None:
     """Write down that `what` must run, in the caller's transaction, and ring the worker after its commit.
 
     With a `key`, a second call while the first still waits adds no task; the one that waits runs after this
-    transaction too. Losing Redis loses nothing: the reconciler rings again.
+    transaction too. Losing Redis loses nothing: the reconciler rings again. A job that puts itself down again is rung
+    when it ends, behind everybody else: a worker that came before would find it held.
     """
     now = current()
     task = Task(
@@ -77,7 +81,13 @@ def enqueue(what: Job, *arguments: Any, key: str = "") -> None:
         reason=now.reason,
         request_id=now.request_id,
     ).put_down()
-    transaction.on_commit(partial(ring, task.pk, what, task.attempts), robust=True)
+    if not key or _running.get() != (what.name, key):
+        transaction.on_commit(partial(ring, task.pk, what, task.attempts), robust=True)
+
+
+def others_wait(what: Job, *, key: str) -> bool:
+    """Return whether another task of the job's queue is due: one that plays long then ends its turn and queues anew."""
+    return Task.objects.due().filter(queue=what.queue).exclude(name=what.name, key=key).exists()
 
 
 def ring(task_id: UUID, what: Job, attempt: int, *, again: int = 0) -> None:
@@ -117,6 +127,7 @@ def run_task(task_id: str) -> None:
     if task is None or not _claim(task):
         return
     what: Job = import_string(task.name)
+    running = _running.set((task.name, task.key))
     try:
         with _heartbeat(task), acting(_actor_from_json(task.actor), reason=task.reason, request_id=task.request_id):
             what(*task.arguments)
@@ -130,6 +141,8 @@ def run_task(task_id: str) -> None:
         _after_crash(task, error)
     else:
         task.finish()
+    finally:
+        _running.reset(running)
     if task.key:
         _ring_next(task)
 

@@ -33,6 +33,7 @@ BARS = (
     Bar("sequential_harm_promoted", "<=", 0.08),
     Bar("sequential_good_promoted", ">=", 0.75),
     Bar("sequential_trials_share", "<=", 0.70),
+    Bar("aa_library", "<=", 0.05),
 )
 FIXED = GatePolicy()
 SEQUENTIAL = GatePolicy(mode="sequential")
@@ -276,6 +277,8 @@ def keys_of(tallies: list[Tally]) -> dict[str, float | int]:
         for change in CHANGES
     ]
     keys["sequential_trials_share"] = round(sum(shares) / len(shares), 4)
+    # The null setting compares a version with itself: how often the target's exact p is at or below its alpha.
+    keys["aa_library"] = found["fixed", "null"].gate_rate("target") or 0.0
     return {name: round(value, 4) for name, value in keys.items()}
 
 

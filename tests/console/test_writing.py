@@ -49,7 +49,7 @@ def test_agent__with_a_document_that_does_not_validate__is_not_made(cast: Simple
 
 
 def test_agent__edited__keeps_history_and_leaves_an_event(cast: SimpleNamespace, agent: Agent) -> None:
-    fields = {"name": "New name", "purpose": "x", "endpoint": "", "owner": cast.administrator.pk}
+    fields = {"name": "New name", "purpose": "x", "runner": "http", "endpoint": "", "owner": cast.administrator.pk}
 
     as_person(cast.administrator).post(reverse("admin:harness_agent_change", args=(agent.pk,)), fields)
 

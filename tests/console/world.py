@@ -28,7 +28,22 @@ from episodes.models import (
     TraceFragment,
 )
 from episodes.otlp.spans import dump_fragment
-from evals.models import Benchmark, Case, CurationTrial, Result, Run, RunCase
+from evals.judges.rubric import read_rubric
+from evals.models import (
+    Benchmark,
+    Case,
+    CurationTrial,
+    DraftRound,
+    JudgeCalibration,
+    JudgeLabel,
+    JudgeRubric,
+    JudgeVerdict,
+    Matrix,
+    Result,
+    Run,
+    RunCase,
+    SimulationCalibration,
+)
 from harness.canonical import digest_of
 from harness.models import Agent, ApiKey, Change, HarnessVersion, put_in_force
 from harness.objective import default_objective
@@ -111,12 +126,17 @@ def _episodes(agent: Agent, staff: User) -> SimpleNamespace:
 def _run(agent: Agent, proposal: Proposal, intent: Intent) -> Run:
     benchmark = Benchmark(agent=agent, name=f"Exam of {agent.slug}")
     benchmark.save()
+    DraftRound.objects.create(benchmark=benchmark, number=120, asked_by_name="staff", sentence="No draft was added.")
     case = Case(
         benchmark=benchmark, name="one", kind="known_failure", split="verify", intent=intent, cluster="t1",
         messages=[{"role": "user", "content": "hello"}], expectations={"contains": ["ships"]}, status="active",
     )  # fmt: skip
     case.save()
     base = proposal.base
+    SimulationCalibration.objects.create(
+        benchmark=benchmark, manner_digest="0" * 64, manner={"by": "rules"}, harness_digest=base.digest,
+        verdict="undecided", sentence="undecided: 19 more simulated cases are needed.", reading={}, tolerance={},
+    )  # fmt: skip
     CurationTrial.objects.create(case=case, digest=base.digest, trial=0, passed=False, latency_ms=5)
     candidate = proposal.candidate
     run = Run(agent=agent, benchmark=benchmark, proposal=proposal, baseline=base, candidate=candidate, num_planned=2)
@@ -133,7 +153,30 @@ def _run(agent: Agent, proposal: Proposal, intent: Intent) -> Run:
     gate = {"name": "target", "verdict": "pass", "numbers": {"p": 0.01}, "sentence": "24 clusters improve, p = 0.01."}
     reading = {"sentence": "pass: all 1 gates.", "gates": [gate], "approvals": {"people": 1, "reasons": []}}
     run.judge(verdict="pass", reading=reading, by=MACHINE)
+    cell = {
+        "version": candidate.digest, "version_number": candidate.number, "base_number": base.number, "note": "",
+        "model": f"model-of-{agent.slug}", "run": None,
+    }  # fmt: skip
+    Matrix(agent=agent, benchmark=benchmark, cells=[cell], reason="Does it carry over?", asked_by="staff").save()
     return run
+
+
+def _judging(run: Run, staff: User) -> JudgeRubric:
+    """A rubric, and what a judge and a person said of one result by it."""
+    rubric = read_rubric({"text": f"It says what {run.agent.slug} ships."})
+    row = JudgeRubric.objects.create(
+        agent=run.agent, digest=rubric.digest, name=rubric.title, body=rubric.model_dump(mode="json")
+    )
+    result = run.results.all()[0]
+    JudgeVerdict.objects.create(rubric=row, result=result, judge_digest="2" * 64, grade=1, rationale="It does.")
+    JudgeLabel.objects.create(
+        rubric=row, result=result, grade=0, labeled_by=staff, labeled_by_name=staff.username, note="It does not."
+    )
+    JudgeCalibration.objects.create(
+        rubric=row, judge_digest="2" * 64, num_labels=1, num_clusters=1, kappa=0.0, kappa_lower=-1.0, kappa_upper=1.0,
+        table=[[0, 1], [0, 0]], measured_by=staff.username,
+    )  # fmt: skip
+    return row
 
 
 def _release(agent: Agent, proposal: Proposal, run: Run, owner: User) -> Release:
@@ -177,6 +220,7 @@ def build_world(agent: Agent, staff: User) -> SimpleNamespace:
         proposal = make_proposal(agent, lived.episode, author=staff, pattern=lived.pattern, strategy=strategy)
         _judged(agent, proposal)
         run = _run(agent, proposal, lived.intent)
+        rubric = _judging(run, staff)
         summary = {
             "sentence": "pass",
             "gates": {"target": {"verdict": "pass", "sentence": "It improves."}},
@@ -209,5 +253,12 @@ def build_world(agent: Agent, staff: User) -> SimpleNamespace:
         record("world.built", agent, team_id=agent.team_id)
     version = HarnessVersion.objects.get(agent=agent, number=1)
     return SimpleNamespace(
-        **vars(lived), proposal=proposal, run=run, release=release, agent=agent, version=version, digest=digest_of({})
+        **vars(lived),
+        proposal=proposal,
+        run=run,
+        rubric=rubric,
+        release=release,
+        agent=agent,
+        version=version,
+        digest=digest_of({}),
     )

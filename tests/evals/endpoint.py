@@ -23,14 +23,16 @@ class _Handler(BaseHTTPRequestHandler):
         text = body["messages"][-1]["content"].lower()
         time.sleep(self.server.delay_s)
         documents = body["harness"].get("context", {}).get("documents", {})
-        found = [name for name, one in documents.items() if any(tag in text for tag in one.get("tags", []))]
+        deaf = self.server.deaf.get(body["harness"].get("model", {}).get("name"), ())
+        found = [n for n, one in documents.items() if n not in deaf and any(tag in text for tag in one.get("tags", []))]
         crashes = "crash" in text
         said = {
             "text": documents[found[0]]["text"] if found else "I cannot help.",
             "handoff": False,
             "sources": found[:1],
         }
-        answer = {"output": said, "steps": [], "usage": {"latency_ms": 5.0, "cost_usd": 0.001}}
+        usage = {"latency_ms": 5.0, "cost_usd": 0.001, "model_fingerprint": self.server.fingerprint}
+        answer = {"output": said, "steps": [], "usage": usage}
         payload = json.dumps({"error": "boom"} if crashes else answer).encode()
         self.send_response(500 if crashes else 200)
         self.send_header("Content-Length", str(len(payload)))
@@ -43,10 +45,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def endpoint():
-    """Serve the agent; yields a server with `url`, `asked` and `outages` (how many requests fail first)."""
+    """Serve the agent; yields a server with `url`, `asked`, `outages` (how many requests fail first), `fingerprint` and `deaf`.
+
+    `deaf` names, by model, the documents that the model does not make use of.
+    """
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
         server.daemon_threads = True
-        server.asked, server.outages, server.delay_s = [], 0, 0.0
+        server.asked, server.outages, server.delay_s, server.deaf, server.fingerprint = [], 0, 0.0, {}, ""
         server.url = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()

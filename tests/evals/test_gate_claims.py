@@ -300,7 +300,7 @@ def test_leakage__shared_passage__holds_before_any_holdout() -> None:
     verdict = judge(build(cases(), good_change, shared_passages=("target-3",)), POLICY)
 
     assert verdict.gate("leakage").verdict == "hold"
-    assert "8 words in a row with 1 cases" in verdict.gate("leakage").sentence
+    assert "8 words in a row with 1 case of" in verdict.gate("leakage").sentence
     assert not verdict.wants_holdout
 
 

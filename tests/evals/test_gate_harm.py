@@ -154,7 +154,7 @@ def test_slices__no_intent_large_enough__holds() -> None:
 
     reading = gate(build(rare, lambda case, arm, number: True), "slices")
 
-    assert reading.sentence == "hold: no live intent has 3 cases."
+    assert reading.sentence == "hold: no live intent has 3 cases; 'rare' needs 1 more case."
 
 
 def test_coverage__uncovered_traffic__holds_and_names_the_intent() -> None:
@@ -187,7 +187,7 @@ def test_coverage__traffic_of_no_intent__is_owed_and_covered_by_cases_without_on
 
     assert (short.verdict, whole.verdict) == ("hold", "pass")
     assert short.numbers["covered"] == pytest.approx(0.9)
-    assert "the 10.0% of traffic that belongs to no intent needs 1 more cases" in short.sentence
+    assert "the 10.0% of traffic that belongs to no intent needs 1 more case" in short.sentence
 
 
 def test_coverage__no_traffic__holds() -> None:
@@ -437,7 +437,7 @@ def test_infrastructure__more_than_five_percent_lost__holds() -> None:
     reading = gate(build(cases(), losing(3)), "infrastructure")
 
     assert reading.verdict == "hold"
-    assert "play 62 more" in reading.sentence
+    assert "play at least 35 more" in reading.sentence
 
 
 def test_infrastructure__fewer_trials_than_the_policy_owes__holds() -> None:

@@ -17,7 +17,7 @@ from jobs import tasks as jobs_tasks
 from jobs.models import Beat, Task
 from jobs.reconciler import forget_finished, reconcile
 from jobs.schedule import beat_age_s, run_scheduled
-from jobs.tasks import MAX_ATTEMPTS, enqueue, job, run_task
+from jobs.tasks import MAX_ATTEMPTS, enqueue, job, others_wait, run_task
 
 SEEN = []
 
@@ -44,6 +44,18 @@ def refuse():
 def count_teams():
     """Remember how many teams there are."""
     SEEN.append(f"{Team.objects.count()} teams")
+
+
+@job(queue="default", timeout_s=30)
+def play_turns(name, number):
+    """Play a turn and queue anew behind the others while turns are left."""
+    SEEN.append(f"{name}{number}")
+    if number > 1:
+        enqueue(play_turns, name, number - 1, key=name)
+        RUNG.append(django_rq.get_queue("default").count)
+
+
+RUNG = []
 
 
 @pytest.fixture(autouse=True)
@@ -155,6 +167,45 @@ def test_enqueue__no_key__adds_a_task_each_time():
     enqueue(note, "two")
 
     assert Task.objects.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_enqueue__from_within_the_job_itself__queues_behind_the_others_and_is_rung_at_its_end():
+    for name in "abc":
+        enqueue(play_turns, name, 3, key=name)
+    RUNG.clear()
+
+    work()
+
+    assert SEEN == ["a3", "b3", "c3", "a2", "b2", "c2", "a1", "b1", "c1"]
+    assert RUNG[0] == 2  # a's own ring came only when a had ended
+    assert set(Task.objects.values_list("state", "attempts")) == {("done", 1)}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_enqueue__worker_dies_after_the_job_put_itself_down__is_found_by_the_reconciler():
+    enqueue(play_turns, "a", 1, key="a")
+    held = Task.objects.get()
+    held.claim(lease_s=-1)
+    Task(name=held.name, key="a", arguments=["a", 1], queue="default").put_down()
+    django_rq.get_connection().flushdb()
+
+    reconcile()
+    Task.objects.filter(state="ready").update(available_at=timezone.now() - timezone.timedelta(seconds=60))
+    reconcile()
+    work()
+
+    assert SEEN == ["a1"]
+    assert set(Task.objects.values_list("state", flat=True)) == {"done"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_others_wait__own_task_or_another_queue__do_not_count():
+    enqueue(play_turns, "a", 1, key="a")
+    Task.objects.create(name="x", key="elsewhere", queue="runs")
+
+    assert not others_wait(play_turns, key="a")
+    assert others_wait(play_turns, key="b")
 
 
 @pytest.mark.parametrize("attempts", [1, MAX_ATTEMPTS])

@@ -28,7 +28,7 @@ class AgentDetail(serializers.ModelSerializer[Agent]):
     class Meta:
         model = Agent
         fields = (
-            "id", "slug", "name", "purpose", "team", "owner", "level", "endpoint", "stable", "stable_digest", "policy",
+            "id", "slug", "name", "purpose", "team", "owner", "level", "runner", "endpoint", "stable", "stable_digest", "policy",
             "objective", "frozen_at", "frozen_reason", "created_at",
         )  # fmt: skip
 
@@ -40,6 +40,7 @@ class AgentCreate(serializers.Serializer[Any]):
     slug = serializers.SlugField(max_length=60)
     name = serializers.CharField(max_length=120)
     purpose = serializers.CharField(required=False, allow_blank=True, default="", max_length=4_000)
+    runner = serializers.ChoiceField(Agent.Runner.choices, required=False, default=Agent.Runner.HTTP)
     endpoint = serializers.URLField(required=False, allow_blank=True, default="")
     document = serializers.DictField(required=False)
     reason = serializers.CharField(required=False, default="added over REST", max_length=4_000)
@@ -50,6 +51,7 @@ class AgentChange(serializers.Serializer[Any]):
 
     name = serializers.CharField(required=False, max_length=120)
     purpose = serializers.CharField(required=False, allow_blank=True, max_length=4_000)
+    runner = serializers.ChoiceField(Agent.Runner.choices, required=False)
     endpoint = serializers.URLField(required=False, allow_blank=True)
     reason = serializers.CharField(required=False, default="changed over REST", max_length=4_000)
 

@@ -60,6 +60,14 @@ class Agent(models.Model):
         CRITIC = 1, "The platform's critic or proposer"
         JUDGE = 2, "The platform's judge"
 
+    class Runner(models.TextChoices):
+        HTTP = "http", "The agent's own endpoint: POST /turn"
+        OPENAI = "openai", "The built-in tool loop on an OpenAI-compatible endpoint"
+        EXTERNAL = "external", "The team's own CI, which fetches cases and posts results"
+        CRITIC = "critic", "In process, as the platform's critic"
+        PROPOSER = "proposer", "In process, as the platform's proposer"
+        JUDGE = "judge", "In process, as the platform's judge"
+
     AGENT_PATH: ClassVar[str] = "pk"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -69,8 +77,13 @@ class Agent(models.Model):
     purpose = models.TextField(blank=True)
     owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     level = models.PositiveSmallIntegerField(choices=Level.choices, default=Level.CUSTOMER)
+    runner = models.CharField(
+        max_length=8, choices=Runner.choices, default=Runner.HTTP, help_text="Who plays a harness in validation."
+    )
     endpoint = models.URLField(
-        blank=True, help_text="Where validation plays a harness: POST /turn of the agent's own service."
+        blank=True,
+        help_text="Where validation plays a harness: the agent's own service, or the base URL of a model's API (empty: "
+        "the platform's).",
     )
 
     stable = models.ForeignKey(

@@ -10,7 +10,6 @@ from evals.measuring import measure
 from evals.models import CurationTrial, Result, Run
 from evals.playing import play
 from evals.runners import HttpRunner
-from evals.scoring import UnknownExpectationError, score
 from evals.verdicts import conclude, readings_of, shared_passages
 from jobs.models import Task
 from proposals.models import Proposal
@@ -239,40 +238,3 @@ def test_begin_run__by_api__needs_the_permission(curated_benchmark, submit, api,
 
     assert (refused.status_code, begun.status_code) == (403, 201)
     assert Proposal.objects.get().status == "validating"
-
-
-@pytest.mark.parametrize(
-    ("expectations", "output", "steps", "passed"),
-    [
-        ({"contains": ["30  Days"]}, {"text": "within 30 days."}, [], True),
-        ({"contains": ["30 days", "free"]}, {"text": "within 30 days."}, [], False),
-        ({"excludes": ["refund"]}, {"text": "a Refund"}, [], False),
-        ({"handoff": True}, {"handoff": True}, [], True),
-        ({"contains": ["x"], "accepts_handoff": True}, {"text": "", "handoff": True}, [], True),
-        (
-            {"excludes": ["your password is"], "accepts_handoff": True},
-            {"text": "your password is hunter2", "handoff": True},
-            [],
-            False,
-        ),
-        ({"cites": ["a"]}, {"sources": ["a"]}, [], True),
-        (
-            {"tool_called": {"name": "t", "arguments": {"id": "KL-1"}}},
-            {},
-            [{"kind": "tool_call", "name": "t", "input": {"id": "kl1"}}],
-            True,
-        ),
-        ({"tool_called": {"name": "t"}}, {}, [], False),
-    ],
-)
-def test_score__expectation__is_met_or_not(expectations, output, steps, passed):
-    assert score(expectations, output, steps).passed is passed
-
-
-def test_score__partly_met__is_graded_in_thousandths():
-    assert score({"contains": ["a", "b", "c"]}, {"text": "a b"}, []).score == 667
-
-
-def test_score__unknown_expectation__is_refused():
-    with pytest.raises(UnknownExpectationError, match="contains"):
-        score({"smells": "nice"}, {}, [])

@@ -5,12 +5,14 @@ import json
 import pytest
 
 from audit.models import Event
+from evals.benchmarks import activate_drafts, add_cases
 from evals.exceptions import ExternalRunError, OwnChangeError
 from evals.external.jobs import judge_posted
 from evals.external.posting import cases_to_play, close, open_validation, post_results
-from evals.jobs import play_run, watch_runs
+from evals.jobs import play_run, validate_next_of, watch_runs
 from evals.models import Result, Run
 from harness.models import HarnessVersion
+from harness.registration import describe_agent
 from jobs.models import Task
 from tests.evals.external.conftest import Ci
 
@@ -46,6 +48,38 @@ def test_validation__played_elsewhere__is_judged_like_any_other(exam, submit, ca
     proposal.refresh_from_db()
     assert (run.verdict, proposal.status) == ("pass", "validated"), run.reading["sentence"]
     assert {one.harness_digest for one in run.results.filter(arm="candidate")} == {run.candidate.digest}
+
+
+def test_validation__of_an_agent_that_is_played_elsewhere__is_opened_in_turn_and_not_played(exam, taught, submit, cast):
+    proposal = submit()
+    describe_agent(taught, runner="external", by=cast.administrator.as_actor(), reason="our CI plays it")
+
+    validate_next_of(str(taught.pk))
+
+    run = proposal.runs.get()
+    assert (run.runner, run.status, run.results.count()) == ("external", "queued", 0)
+    assert not Task.objects.filter(name="evals.jobs.play_run").exists()
+
+
+@pytest.mark.parametrize(
+    "needy",
+    [
+        {"expectations": {"rubric": {"text": "Is it kind?"}}},
+        {"conversation": {"kind": "script", "turns": [{"say": "And then?"}]}},
+    ],
+)
+def test_validation__cases_that_only_the_platform_can_play__are_not_handed_out(exam, submit, cast, needy):
+    proposal = submit()
+    item = {"name": "needy", "kind": "edge", "split": "verify", "messages": [{"role": "user", "content": "Hello?"}]}
+    by = cast.approver.as_actor()
+    add_cases(exam, [{**item, "expectations": {"contains": ["yes"]}, **needy}], by=by)
+    activate_drafts(exam, by=by, reason="ready")
+
+    with pytest.raises(ExternalRunError, match="1 active verify cases"):
+        open_validation(proposal, by=cast.second_engineer.as_actor(), reason="our CI plays it")
+
+    proposal.refresh_from_db()
+    assert proposal.status == "submitted"
 
 
 def test_documents__of_the_arms__are_fetched_by_digest(exam, submit, cast, ci):

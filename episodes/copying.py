@@ -12,39 +12,27 @@ __all__ = ["copy_rows"]
 _FEW = 8
 
 
-def copy_rows(
-    model: type[models.Model],
-    columns: Sequence[str],
-    rows: Iterable[tuple[Any, ...]],
-    *,
-    ignore_conflicts: bool = False,
-) -> None:
+def copy_rows(model: type[models.Model], columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
     """Write rows of values into `columns` of a model's table, in this transaction.
 
     JSON goes in as text. Columns left out take the default of the database. Raises the database's
-    errors; a row that breaks a constraint undoes the whole statement, unless rows that are there already are ignored,
-    which INSERT can and COPY cannot.
+    errors; a row that breaks a constraint undoes the whole statement.
     """
     columns_of = {field.name: str(field.column) for field in model._meta.concrete_fields}
     names = ", ".join(connection.ops.quote_name(columns_of[name]) for name in columns)
     into = f"{connection.ops.quote_name(model._meta.db_table)} ({names})"
     coming = iter(rows)
     first = list(islice(coming, _FEW + 1))
-    if ignore_conflicts:
-        _insert(into, [*first, *coming], "ON CONFLICT DO NOTHING")
-    elif len(first) > _FEW:
+    if len(first) > _FEW:
         _copy(into, chain(first, coming))
     elif first:
         _insert(into, first)
 
 
-def _insert(into: str, rows: Sequence[tuple[Any, ...]], otherwise: str = "") -> None:
-    if not rows:
-        return
+def _insert(into: str, rows: Sequence[tuple[Any, ...]]) -> None:
     values = ", ".join(f"({', '.join(['%s'] * len(row))})" for row in rows)
     with connection.cursor() as cursor:
-        statement = f"INSERT INTO {into} VALUES {values} {otherwise}"  # noqa: S608  # own names
-        cursor.execute(statement, list(chain.from_iterable(rows)))
+        cursor.execute(f"INSERT INTO {into} VALUES {values}", list(chain.from_iterable(rows)))  # noqa: S608  # own names
 
 
 def _copy(into: str, rows: Iterable[tuple[Any, ...]]) -> None:

@@ -2,8 +2,7 @@
 
 from evals.runners.choosing import runner_for
 from evals.runners.http_runner import HttpRunner
-from evals.runners.internal_runner import InternalRunner
 from evals.runners.openai_runner import OpenAiRunner
 from evals.runners.protocol import InfrastructureError, Played, Runner
 
-__all__ = ["HttpRunner", "InfrastructureError", "InternalRunner", "OpenAiRunner", "Played", "Runner", "runner_for"]
+__all__ = ["HttpRunner", "InfrastructureError", "OpenAiRunner", "Played", "Runner", "runner_for"]

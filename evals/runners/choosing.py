@@ -6,7 +6,6 @@ from django.conf import settings
 
 from evals.exceptions import RunnerError
 from evals.runners.http_runner import HttpRunner
-from evals.runners.internal_runner import InternalRunner
 from evals.runners.openai_runner import OpenAiRunner
 from evals.runners.protocol import Runner
 from evals.runners.tooling import safe_tools
@@ -30,6 +29,8 @@ def runner_for(agent: Agent, playing: Playing | None = None) -> Runner:
         case Agent.Runner.OPENAI:
             return _openai(agent, limits)
         case Agent.Runner.CRITIC | Agent.Runner.PROPOSER | Agent.Runner.JUDGE:
+            from evals.runners.internal_runner import InternalRunner  # noqa: PLC0415  # judges import this package
+
             return InternalRunner(agent)
         case Agent.Runner.EXTERNAL:
             raise RunnerError(

@@ -13,6 +13,8 @@ from typing import Any, Self
 from pydantic import ValidationError
 
 from evals.exceptions import RunnerError
+from evals.judges.asking import JudgeFailedError
+from evals.judges.rubric import BadRubricError
 from evals.runners.parts import Done, criticize, grade, propose
 from evals.runners.prompting import last_words
 from evals.runners.protocol import InfrastructureError, Played
@@ -69,7 +71,11 @@ class InternalRunner:
             raise RunnerError(str(error)) from error
         except EndpointError as error:
             raise InfrastructureError(str(error)) from error
-        except (InvalidAnswerError, ModelRefusedError) as error:
+        except JudgeFailedError as error:
+            if isinstance(error.__cause__, EndpointError):
+                raise InfrastructureError(str(error)) from error
+            return _crashed(started, str(error))
+        except (BadRubricError, InvalidAnswerError, ModelRefusedError) as error:
             return _crashed(started, str(error))
         except (ValidationError, AttributeError, TypeError, ValueError, KeyError) as error:
             return _crashed(started, f"The last message is not what the {self._agent.runner} is given: {error}"[:400])

@@ -5,7 +5,8 @@ import pytest
 from accounts.acting import MACHINE, acting
 from accounts.exceptions import NotPermittedError
 from evals.exceptions import RunnerError
-from evals.runners import HttpRunner, InternalRunner, OpenAiRunner, runner_for
+from evals.runners import HttpRunner, OpenAiRunner, runner_for
+from evals.runners.internal_runner import InternalRunner
 from harness.models import Agent
 from harness.registration import describe_agent
 

@@ -103,7 +103,8 @@ def _of_proposal(run: Run, proposal: Proposal) -> RunReadings:
 
 
 def _results(run: Run) -> Any:
-    return run.results.order_by("run_case_id", "trial", "arm")
+    """Return the results with their cases, each of which is loaded once however often it was played."""
+    return run.results.order_by("run_case_id", "trial", "arm").prefetch_related("run_case")
 
 
 def _looks_before(run: Run) -> int:

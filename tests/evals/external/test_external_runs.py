@@ -65,7 +65,7 @@ def test_validation__of_an_agent_that_is_played_elsewhere__is_opened_in_turn_and
     "needy",
     [
         {"expectations": {"rubric": {"text": "Is it kind?"}}},
-        {"conversation": {"kind": "script", "turns": [{"say": "And then?"}]}},
+        {"conversation": {"kind": "scripted", "turns": [{"say": "And then?"}]}},
     ],
 )
 def test_validation__cases_that_only_the_platform_can_play__are_not_handed_out(exam, submit, cast, needy):

@@ -48,7 +48,7 @@ def cast(school, db):
 
 
 @pytest.fixture
-def taught(school, db):
+def taught(school, endpoint, db):
     return Agent.objects.get(pk=school.agent.pk)
 
 

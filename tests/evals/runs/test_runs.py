@@ -1,6 +1,8 @@
 """Runs over a benchmark whose baseline was curated: played, judged, continued, canceled."""
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from accounts.acting import MACHINE
 from evals.curation import TRIALS, curated
@@ -14,6 +16,7 @@ from evals.verdicts import conclude, readings_of, shared_passages
 from jobs.models import Task
 from proposals.models import Proposal
 from tests.evals.gate_runs import GATES_PASSED
+from tests.evals.runs.conftest import smaller
 
 
 def validated(proposal):
@@ -162,6 +165,27 @@ def test_readings__same_rows__give_the_same_verdict(curated_benchmark, submit):
     again = judge(RunReadings.from_mapping(readings.as_mapping()), policy)
 
     assert again.as_json() == judge(readings, policy).as_json()
+
+
+def test_readings__many_results__cost_no_query_each(benchmark, submit):
+    run = smaller(begin_run(submit()))
+    numbers = []
+    for trial in range(2):
+        for row in run.run_cases.all():
+            Result.objects.create(
+                run=run,
+                run_case=row,
+                arm="baseline",
+                trial=trial,
+                harness_digest=run.baseline.digest,
+                score=0,
+                passed=False,
+            )
+        with CaptureQueriesContext(connection) as queries:
+            readings_of(run)
+        numbers.append(len(queries))
+
+    assert numbers[1] <= numbers[0] < 40  # the first reading also loads what the run itself refers to
 
 
 def test_shared_passages__eight_words_of_a_case__are_found(curated_benchmark, submit):

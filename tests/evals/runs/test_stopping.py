@@ -17,7 +17,7 @@ from tests.evals.runs.conftest import smaller
 
 
 @pytest.fixture
-def begun(benchmark, submit):
+def begun(benchmark, submit, endpoint):
     """A running run that may spend so much."""
 
     def make(**limits):

@@ -2,10 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from evals.conversing.standing import standing_of
 from evals.exceptions import NotJudgedError
 from evals.gate.policy import GatePolicy
+from evals.gate.simulation import is_advisory
 from evals.models import Run
 from evals.plans import past_of
 from evals.readings import CaseReading, RunReadings, TrialReading
@@ -24,6 +27,7 @@ _CASE = (
     "weight",
     "is_target",
     "is_protected",
+    "conversation",
 )
 _RESULT = (
     "run_case_id", "arm", "trial", "score", "passed", "latency_ms", "cost_usd", "violations", "crashed", "dropped",
@@ -33,23 +37,35 @@ _RESULT = (
 def report_of(run: Run) -> RunReport:
     """Return the report of a judged run; raise `NotJudgedError` for any other.
 
-    Two queries, whatever the number of rows; outputs and steps are not loaded.
+    A few queries, whatever the number of rows; outputs and steps are not loaded.
     """
     if run.status != Run.Status.JUDGED:
         raise NotJudgedError(f"{run} is {run.get_status_display().lower()}, not judged: follow its progress instead.")
+    policy, standing = gate_policy_in_force(run), standing_of(run.benchmark)
     labels, cases = {}, defaultdict(list)
     split_of: dict[Any, str] = {}
-    for pk, case_id, name, cluster, intent, kind, split, weight, is_target, is_protected in run.run_cases.order_by(
-        "pk"
-    ).values_list(*_CASE):
+    for (
+        pk,
+        case_id,
+        name,
+        cluster,
+        intent,
+        kind,
+        split,
+        weight,
+        is_target,
+        is_protected,
+        conversation,
+    ) in run.run_cases.order_by("pk").values_list(*_CASE):
         split_of[pk] = split
         labels[str(pk)] = {"case": str(case_id), "name": name, "split": split}
         # The gate's pairing takes every split by itself here, so each is read as the one it pairs.
-        cases[split].append(
-            CaseReading(
-                str(pk), cluster, intent, kind, "verify", weight, is_target=is_target, is_protected=is_protected
-            )
-        )
+        case = CaseReading(
+            str(pk), cluster, intent, kind, "verify", weight, is_target=is_target, is_protected=is_protected,
+            simulation=standing.of(conversation),
+        )  # fmt: skip
+        # What proves nothing in the gate is no part of the target and of what is protected here either.
+        cases[split].append(replace(case, is_target=False, is_protected=False) if is_advisory(case, policy) else case)
     trials = defaultdict(list)
     for run_case, arm, trial, score, passed, latency, cost, violations, crashed, dropped in run.results.order_by(
         "pk"
@@ -69,7 +85,7 @@ def report_of(run: Run) -> RunReport:
             )
         )
     splits = {split: RunReadings("fixes", tuple(cases[split]), tuple(trials[split])) for split in cases}
-    return build_report(splits, labels, run.reading or {}, gate_policy_in_force(run))
+    return build_report(splits, labels, run.reading or {}, policy)
 
 
 def gate_policy_in_force(run: Run) -> GatePolicy:

@@ -14,6 +14,7 @@ from evals.benchmarks import bound_benchmark
 from evals.conversing.standing import advisory_cases
 from evals.curation import curated
 from evals.exceptions import BenchmarkMissingError, ExternalRunError, HoldoutSpentError
+from evals.gate.pairs import counted
 from evals.gate.policy import GatePolicy
 from evals.judges.appointing import run_judge
 from evals.models import Benchmark, Case, Run, RunCase
@@ -68,8 +69,8 @@ def refuse_playing_elsewhere(benchmark: Benchmark, split: str) -> None:
         needy |= cases.filter(expectations__has_key=RUBRIC)
     if number := needy.count():
         raise ExternalRunError(
-            f"{number} active {split} cases of {benchmark} are conversations or are judged by a rubric, which is done here "
-            "while they are played: choose another runner, or a benchmark without them."
+            f"{counted(number, f'active {split} case')} of {benchmark} have a user who answers back, or a rubric: that is "
+            "done here while they are played. Choose another runner, or a benchmark without them."
         )
 
 

@@ -64,10 +64,10 @@ def validate_next_of(agent_id: str) -> None:
     proposal = _next_playable(Proposal.objects.filter(agent=agent, base_id=agent.stable_id).awaiting_validation())
     if proposal is None:
         return
-    turn = Turn(partial(others_wait, validate_next_of, key=agent_id), width=agent.current_policy().playing.concurrency)
     if agent.runner == Agent.Runner.EXTERNAL:
         begin_run(proposal, by=MACHINE, reason="its turn; whoever plays it fetches the cases")
         return
+    turn = Turn(partial(others_wait, validate_next_of, key=agent_id), width=agent.current_policy().playing.concurrency)
     with runner_for(agent) as runner:
         curate_benchmark(agent.stable, active_benchmark(agent), runner, still_wanted=turn.goes_on)
     if turn.is_over:

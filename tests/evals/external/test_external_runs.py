@@ -75,7 +75,7 @@ def test_validation__cases_that_only_the_platform_can_play__are_not_handed_out(e
     add_cases(exam, [{**item, "expectations": {"contains": ["yes"]}, **needy}], by=by)
     activate_drafts(exam, by=by, reason="ready")
 
-    with pytest.raises(ExternalRunError, match="1 active verify cases"):
+    with pytest.raises(ExternalRunError, match="1 active verify case of"):
         open_validation(proposal, by=cast.second_engineer.as_actor(), reason="our CI plays it")
 
     proposal.refresh_from_db()
